@@ -1,0 +1,3 @@
+"""Face detection and recognition as a REST service."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,150 @@
+"""The application: routes, the door around them, the runtime opened behind them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from visage import __version__
+from visage.api.door import Door
+from visage.api.metrics import Metrics
+from visage.api.problems import problem, problem_of, validation_problem
+from visage.api.routers import draw, extract, status
+from visage.api.schemas import DrawBody, DrawFields, ExtractBody, ExtractFields
+from visage.api.state import State, state_of
+from visage.errors import VisageError
+from visage.runtime import Runtime, RuntimeWatcher, open_runtime
+from visage.settings import Settings
+
+log = logging.getLogger(__name__)
+
+GUARDED = frozenset({"/extract", "/multipart/extract", "/draw_detections", "/multipart/draw_detections"})
+
+Open = Callable[[Settings, RuntimeWatcher], Runtime]
+Notify = Callable[[State], None]
+
+_DESCRIPTION = """Face detection and recognition; speaks the wire format of InsightFace-REST.
+
+Every answer carries `X-Request-Id` and `X-Visage-Models`. Errors are problem documents (RFC 9457)."""
+
+
+def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notify = lambda _: None) -> FastAPI:
+    """An application that opens its runtime when it starts, in a thread: /health answers meanwhile.
+
+    `opened` is told when the runtime is ready or has failed.
+    """
+    state = State(settings, Metrics())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(state, opener, opened))
+        yield
+        await loading
+        if state.runtime is not None:
+            await state.runtime.aclose()
+
+    app: FastAPI = FastAPIOffline(
+        title="visage",
+        version=__version__,
+        description=_DESCRIPTION,
+        root_path=settings.root_path.rstrip("/"),
+        lifespan=lifespan,
+    )
+    app.state.visage = state
+    for module in (extract, draw, status):
+        app.include_router(module.router)
+    app.exception_handler(VisageError)(_refused)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_http)
+    _add_middleware(app, state)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_middleware(app: FastAPI, state: State) -> None:
+    settings = state.settings
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-Id", "X-Visage-Models", "Retry-After"],
+        )
+    doors: list[Door] = []
+
+    def door(inner: Any) -> Door:
+        made = Door(
+            inner,
+            settings=settings,
+            metrics=state.metrics,
+            guarded=GUARDED,
+            enter=state.enter,
+            models=lambda: {} if state.runtime is None else state.models(),
+        )
+        doors.append(made)
+        return made
+
+    app.add_middleware(door)
+    state.metrics.watch_door(
+        lambda: (
+            state.runtime.service.door.inside if state.runtime else 0,
+            sum(made.bytes_inside for made in doors),
+        )
+    )
+
+
+async def _load(state: State, opener: Open, opened: Notify) -> None:
+    try:
+        runtime = await asyncio.to_thread(opener, state.settings, state.metrics)
+    except VisageError as error:
+        state.failure = error
+        log.error("%s", error)
+    except Exception as exc:  # the readiness probe: a process that cannot load must say so, not vanish
+        state.failure = VisageError(f"the networks could not be loaded: {exc}")
+        log.exception("the networks could not be loaded")
+    else:
+        state.runtime = runtime
+        state.metrics.ready(
+            {role: (model.entry.name, model.file.sha256) for role, model in runtime.loaded.items()},
+            {name: partial(getattr, stage, "waiting") for name, stage in runtime.service.pipeline.stages().items()},
+        )
+    opened(state)
+
+
+async def _refused(request: Request, error: VisageError) -> Response:
+    state = state_of(request)
+    state.metrics.failure(error)
+    return problem_of(error, compat=state.compat)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    return validation_problem(error.errors(), compat=state_of(request).compat)
+
+
+async def _http(request: Request, error: HTTPException) -> Response:
+    compat = state_of(request).compat
+    return problem(error.status_code, error.detail, error.detail, compat=compat, headers=error.headers)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The document, with the bodies that the routes read themselves."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for model in (ExtractBody, ExtractFields, DrawBody, DrawFields):
+            made = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(made.pop("$defs", {}))
+            schemas[model.__name__] = made
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,219 @@
+"""What every request passes: a name, a place inside, limits on its body, one line in the log.
+
+Plain ASGI, since the place must be had before the body is read and given back after the answer is sent.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from visage.api.context import RequestContext
+from visage.api.metrics import Metrics
+from visage.api.problems import problem, problem_of
+from visage.deadline import Deadline
+from visage.errors import Overloaded, RequestTooLarge, VisageError
+from visage.settings import Settings
+
+log = structlog.get_logger("visage.request")
+
+_ID = re.compile(r"[\w.:\-]{1,128}")
+_TIMEOUT_HEADER = "x-request-timeout"
+# Seldom of interest, and asked for every few seconds.
+_QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
+# nginx's number for "the client closed the connection"; only ever seen in logs and metrics.
+_CLIENT_LEFT = 499
+
+Enter = Callable[[], AbstractContextManager[None]]
+
+
+class Door:
+    """Middleware around the whole application; `guarded` are the POST routes that work on images.
+
+    `enter` takes a place for a guarded request and raises Overloaded or NotReady where there is none;
+    `models` tells what X-Visage-Models says.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        guarded: frozenset[str],
+        enter: Enter,
+        models: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._metrics = metrics
+        self._guarded = guarded
+        self._enter = enter
+        self._models = models
+        self.bytes_inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await _Passage(self, scope, receive, send).go()
+
+
+class _Passage:
+    """One request on its way through."""
+
+    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+        self._door = door
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._headers = Headers(scope=scope)
+        self._status = 0
+        self._compat = door._settings.compat_api is not None
+        self._path = _path(scope)
+        self.context = RequestContext(self._id(), Deadline(self._seconds()))
+        self._body_read = asyncio.Event()
+
+    async def go(self) -> None:
+        self.context.attach(self._scope)
+        try:
+            if self._scope["method"] == "POST" and self._path in self._door._guarded:
+                await self._guarded()
+            else:
+                await self._door._app(self._scope, self._receive, self._answer)
+        except VisageError as error:
+            await self._refuse(error)
+        except asyncio.CancelledError:
+            self._status = self._status or _CLIENT_LEFT
+            raise
+        except Exception:  # the 500 handler: whatever it is, the caller gets a number and the log the rest
+            await self._incident()
+        finally:
+            self._door.bytes_inside -= self.context.bytes_in
+            self._report()
+
+    async def _guarded(self) -> None:
+        declared = self._headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._door._settings.max_body_bytes:
+            raise self._too_large()
+        with self._door._enter():
+            await self._until_client_leaves()
+
+    async def _until_client_leaves(self) -> None:
+        """Run the route; when the caller hangs up, stop."""
+        work = asyncio.ensure_future(self._door._app(self._scope, self._limited_receive, self._answer))
+        watch = asyncio.ensure_future(self._left())
+        try:
+            await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                self.context.deadline.cancel()
+                self._status = _CLIENT_LEFT
+                return
+            work.result()
+        finally:
+            for task in (work, watch):
+                task.cancel()
+            await asyncio.gather(work, watch, return_exceptions=True)
+
+    async def _left(self) -> None:
+        """Returns when the caller has hung up."""
+        await self._body_read.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _limited_receive(self) -> Message:
+        if self._body_read.is_set():  # what comes now is the disconnect, which `_left` waits for
+            await asyncio.Event().wait()
+        try:
+            async with asyncio.timeout(self.context.deadline.left()):
+                message = await self._receive()
+        except TimeoutError:
+            self.context.deadline.left()
+            raise
+        size = len(message.get("body", b""))
+        self.context.bytes_in += size
+        self._door.bytes_inside += size
+        if self.context.bytes_in > self._door._settings.max_body_bytes:
+            raise self._too_large()
+        if self._door.bytes_inside > self._door._settings.max_inflight_bytes:
+            raise Overloaded("The requests being worked on fill the memory set apart for them (MAX_INFLIGHT_BYTES)")
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._body_read.set()
+        return message
+
+    def _too_large(self) -> RequestTooLarge:
+        most = self._door._settings.max_body_bytes
+        return RequestTooLarge(f"The request has more than {most} bytes; send fewer or smaller images at a time")
+
+    async def _answer(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.context.id
+            headers["X-Content-Type-Options"] = "nosniff"
+            if models := self._door._models():
+                headers["X-Visage-Models"] = ", ".join(f"{role}={name}" for role, name in models.items())
+        await self._send(message)
+
+    async def _refuse(self, error: VisageError) -> None:
+        self._door._metrics.failure(error)
+        if not self._status:
+            await problem_of(error, compat=self._compat)(self._scope, self._receive, self._answer)
+
+    async def _incident(self) -> None:
+        incident = uuid.uuid4().hex[:12]
+        self._door._metrics.unforeseen()
+        log.exception("unforeseen error", incident=incident, request_id=self.context.id)
+        if not self._status:
+            detail = f"An unforeseen error; the service's log has it as incident {incident}"
+            answer = problem(500, "Internal error", detail, kind="internal", compat=self._compat, incident=incident)
+            await answer(self._scope, self._receive, self._answer)
+
+    def _report(self) -> None:
+        context = self.context
+        route = _route(self._scope, self._path)
+        self._door._metrics.request(route, self._scope["method"], self._status, context.milliseconds / 1000)
+        level = "debug" if route in _QUIET_ROUTES and self._status < 400 else "info"
+        getattr(log, level)(
+            "request",
+            id=context.id,
+            client=(self._scope.get("client") or ["-"])[0],
+            method=self._scope["method"],
+            path=self._path[:200],
+            status=self._status,
+            ms=round(context.milliseconds, 1),
+            bytes=context.bytes_in,
+            images=context.images,
+            faces=context.faces,
+            failed=context.failed,
+        )
+
+    def _id(self) -> str:
+        given = self._headers.get("x-request-id", "")
+        return given if _ID.fullmatch(given) else uuid.uuid4().hex
+
+    def _seconds(self) -> float:
+        """REQUEST_TIMEOUT, or less where the caller says so."""
+        most = self._door._settings.request_timeout
+        try:
+            wanted = float(self._headers.get(_TIMEOUT_HEADER, most))
+        except ValueError:
+            return most
+        return min(most, wanted) if wanted > 0 else most
+
+
+def _path(scope: Scope) -> str:
+    """The path below ROOT_PATH, as the routes know it."""
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    return path[len(root) :] or "/" if root and path.startswith(root + "/") else path
+
+
+def _route(scope: Scope, path: str) -> str:
+    """The route's template; strangers' paths are one label, or they would fill the memory."""
+    route = scope.get("route")
+    return str(getattr(route, "path", "")) or (path if path in _QUIET_ROUTES else "(none)")

@@ -1,0 +1,99 @@
+"""Pictures with the faces drawn in."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from visage.api import answers
+from visage.api.bodies import image_sources, missing, read_body, read_form
+from visage.api.context import context_of
+from visage.api.encoding import accepts
+from visage.api.schemas import DrawBody, DrawFields, Problem
+from visage.api.state import state_of
+from visage.drawing import draw
+from visage.faces import Outcome
+from visage.images.fetching import ImageSource, Raw
+
+router = APIRouter(tags=["pictures"])
+
+_JPEG, _PNG = "image/jpeg", "image/png"
+_QUALITY = 95
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {_JPEG: {}, _PNG: {}}, "description": "The picture; PNG for `Accept: image/png`"},
+    403: {"model": Problem, "description": "Path or address not allowed"},
+    413: {"model": Problem, "description": "Picture or body over the limit"},
+    415: {"model": Problem, "description": "Picture format not read"},
+    422: {"model": Problem, "description": "No picture, or fields that do not say what they should"},
+    502: {"model": Problem, "description": "The picture cannot be fetched"},
+    503: {"model": Problem, "description": "No room, not ready or too late; Retry-After says when to try again"},
+}
+
+
+def _schema(model: type) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+@router.post(
+    "/draw_detections",
+    summary="Draw the faces of an image",
+    responses=_ANSWERS,
+    response_class=Response,
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _schema(DrawBody)}}}},
+)
+async def draw_detections(request: Request) -> Response:
+    """The first image with boxes, landmarks, scores and sizes drawn in."""
+    body = await read_body(request, DrawBody)
+    sources, _ = image_sources(body.images, body.headers_or(state_of(request).settings))
+    if not sources:
+        raise missing("images", "One image is needed, in images.data or images.urls")
+    return await _drawn(request, body, sources[0])
+
+
+@router.post(
+    "/multipart/draw_detections",
+    summary="Draw the faces of an uploaded file",
+    responses=_ANSWERS,
+    response_class=Response,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "allOf": [
+                            _schema(DrawFields),
+                            {
+                                "type": "object",
+                                "required": ["file"],
+                                "properties": {"file": {"type": "string", "format": "binary"}},
+                            },
+                        ]
+                    }
+                }
+            },
+        }
+    },
+)
+async def multipart_draw_detections(request: Request) -> Response:
+    """/draw_detections for a form with a `file`."""
+    fields, files = await read_form(request, DrawFields, state_of(request).settings.max_images)
+    if not files:
+        raise missing("file", "A file is needed: -F file=@picture.jpg")
+    return await _drawn(request, fields, Raw(files[0]))
+
+
+async def _drawn(request: Request, fields: DrawFields, source: ImageSource) -> Response:
+    state, context = state_of(request), context_of(request)
+    runtime = state.ready()
+    image = await runtime.service.read(source, context.deadline)
+    found = await runtime.service.faces(image, fields.options(state.settings), context.deadline)
+    context.count([Outcome(found)])
+    wants_png = accepts(request.headers.get("accept"), (_JPEG, _PNG), _JPEG) == _PNG
+
+    def picture() -> bytes:
+        canvas = draw(image.pixels, found, fields.drawing(), runtime.loaded["det"].entry.name)
+        return answers.png(canvas) if wants_png else answers.jpeg(canvas, _QUALITY)
+
+    content = await runtime.service.run_in_worker(picture, context.deadline)
+    return Response(content, media_type=_PNG if wants_png else _JPEG)

@@ -1,0 +1,133 @@
+"""/extract and its multipart twin: faces, embeddings and attributes of many images."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from visage.api.answers import embeddings, extraction, shape_of
+from visage.api.bodies import check_count, image_sources, missing, read_body, read_form
+from visage.api.context import RequestContext, context_of
+from visage.api.encoding import MSGPACK, answer_type, render
+from visage.api.schemas import ExtractAnswer, ExtractBody, ExtractFields, Problem
+from visage.api.state import state_of
+from visage.faces import Outcome
+from visage.images.fetching import ImageSource, Raw
+
+router = APIRouter(tags=["faces"])
+
+# Past so many outcomes writing the answer is handed to a thread.
+_MANY_FACES = 32
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    413: {"model": Problem, "description": "Body or number of images over the limit"},
+    422: {"model": Problem, "description": "The request does not say what it should"},
+    503: {"model": Problem, "description": "No room, not ready or too late; Retry-After says when to try again"},
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": ExtractAnswer,
+        "description": "One entry an image, in order. A list of lists for `api_ver` 1; other entries for `embed_only`",
+        "content": {MSGPACK: {}},
+    },
+    **_PROBLEMS,
+}
+
+
+def _schema(model: type) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+_EXAMPLE = {"images": {"urls": ["grace_hopper.jpg"]}, "threshold": 0.6, "return_landmarks": True}
+
+
+@router.post(
+    "/extract",
+    summary="Faces of images",
+    responses=_ANSWERS,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _schema(ExtractBody), "example": _EXAMPLE},
+                MSGPACK: {"schema": _schema(ExtractBody)},
+            },
+        }
+    },
+)
+async def extract(request: Request) -> Response:
+    """Boxes, landmarks, aligned crops, embeddings and attributes for every face of every image.
+
+    A bad image is `failed` in a 200; its neighbours keep their faces.
+    """
+    settings = state_of(request).settings
+    body = await read_body(request, ExtractBody)
+    sources, warnings = image_sources(body.images, body.headers_or(settings))
+    return await _answer(request, body, sources, warnings)
+
+
+@router.post(
+    "/multipart/extract",
+    summary="Faces of uploaded files",
+    responses=_ANSWERS,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "allOf": [
+                            _schema(ExtractFields),
+                            {
+                                "type": "object",
+                                "required": ["files"],
+                                "properties": {
+                                    "files": {"type": "array", "items": {"type": "string", "format": "binary"}}
+                                },
+                            },
+                        ]
+                    }
+                }
+            },
+        }
+    },
+)
+async def multipart_extract(request: Request) -> Response:
+    """/extract for a form with one or several files; its other fields are those of /extract."""
+    settings = state_of(request).settings
+    fields, files = await read_form(request, ExtractFields, settings.max_images)
+    if not files:
+        raise missing("files", "At least one file is needed: -F files=@picture.jpg")
+    return await _answer(request, fields, [Raw(data) for data in files], [])
+
+
+async def _answer(request: Request, fields: ExtractFields, sources: list[ImageSource], warnings: list[str]) -> Response:
+    state, context = state_of(request), context_of(request)
+    check_count(len(sources), state.settings.max_images)
+    options = fields.options(state.settings)
+    outcomes = await state.ready().service.extract(sources, options, context.deadline, crops=bool(fields.embed_only))
+    context.count(outcomes)
+    media_type = answer_type(request.headers.get("accept"), bool(fields.msgpack))
+    shape = shape_of(
+        fields.api_ver if fields.api_ver is not None else state.settings.def_api_ver,
+        state.settings.compat_api,
+        landmarks=fields.landmarks_or(state.settings),
+        verbose=bool(fields.verbose_timings),
+    )
+
+    def written() -> Response:
+        write = embeddings if fields.embed_only else extraction
+        answer = write(
+            outcomes, options, shape, total_ms=context.milliseconds, models=dict(state.models()), warnings=warnings
+        )
+        return render(answer, media_type, single=shape.form != "0.7")
+
+    return await _written(written, outcomes, context)
+
+
+async def _written(written: Any, outcomes: list[Outcome], context: RequestContext) -> Response:
+    if len(outcomes) + context.faces > _MANY_FACES:
+        response: Response = await asyncio.to_thread(written)
+    else:
+        response = written()
+    return response

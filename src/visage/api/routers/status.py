@@ -1,0 +1,125 @@
+"""What the service says of itself."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse, RedirectResponse
+
+from visage import __version__
+from visage.api.problems import problem
+from visage.api.schemas import Problem
+from visage.api.state import State, state_of
+from visage.runtime import Loaded
+from visage.zoo.catalogue import Entry
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/", include_in_schema=False)
+async def root(request: Request) -> RedirectResponse:
+    return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/docs", 307)
+
+
+@router.get("/health", summary="Does the process live?", responses={500: {"model": Problem}})
+async def health(request: Request) -> Response:
+    """Runs no network; see /ready for whether requests can be answered."""
+    state = state_of(request)
+    if state.failure is not None:
+        return problem(500, "Internal error", "self check failed", kind="self-check", compat=state.compat)
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/ready", summary="Can requests be answered?", responses={503: {"model": Problem}})
+async def ready(request: Request) -> dict[str, str]:
+    """200 once every network is loaded, self-tested and warm; 503 before."""
+    state_of(request).ready()
+    return {"status": "ready"}
+
+
+@router.get("/info", summary="Settings and networks")
+async def info(request: Request) -> dict[str, Any]:
+    """The keys of InsightFace-REST 0.9, or of 0.7 under COMPAT_API=0.7; header values are never shown."""
+    state = state_of(request)
+    return _info_07(state) if state.settings.compat_api == "0.7" else _info_09(state)
+
+
+@router.get("/models", summary="Networks of the catalogue")
+async def models(request: Request) -> dict[str, list[dict[str, Any]]]:
+    """Every network that can be named in DET_NAME and REC_NAME, its licence, and whether it is loaded."""
+    runtime = state_of(request).ready()
+    loaded = {model.entry.name: model for model in runtime.loaded.values()}
+    return {"models": [_model(entry, loaded.get(entry.name)) for entry in runtime.catalogue.entries.values()]}
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    content, media_type = state_of(request).metrics.render()
+    return Response(content, media_type=media_type)
+
+
+def _model(entry: Entry, loaded: Loaded | None) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "task": entry.task,
+        "family": entry.family,
+        "description": entry.description,
+        "licence": entry.licence.model_dump(),
+        "threshold": entry.threshold,
+        "sha256": loaded.file.sha256 if loaded else entry.sha256,
+        "loaded": loaded is not None,
+    }
+
+
+def _info_09(state: State) -> dict[str, Any]:
+    settings = state.settings
+    known = {
+        "version": settings.version,
+        "tensorrt_version": settings.tensorrt_version,
+        "log_level": settings.log_level,
+        "models": {
+            "inference_backend": settings.inference_backend,
+            "det_name": settings.det_name,
+            "rec_name": settings.rec_name,
+            "max_size": list(settings.max_size),
+            "ga_name": settings.ga_name,
+            "mask_detector": settings.mask_detector,
+            "rec_batch_size": settings.rec_batch_size,
+            "det_batch_size": settings.det_batch_size,
+            "force_fp16": settings.force_fp16,
+            "triton_uri": settings.triton_uri,
+        },
+        "defaults": settings.defaults(),
+    }
+    if state.compat:
+        return known
+    ours = {"version": __version__, "ready": state.runtime is not None, "loaded": dict(state.models())}
+    return known | {"visage": ours}
+
+
+def _info_07(state: State) -> dict[str, Any]:
+    settings = state.settings
+    defaults = settings.defaults()
+    return {
+        "version": settings.version,
+        "tensorrt_version": settings.tensorrt_version,
+        "log_level": settings.log_level,
+        "models": {
+            "backend_name": settings.inference_backend,
+            "rec_name": settings.rec_name,
+            "rec_batch_size": settings.rec_batch_size,
+            "det_batch_size": settings.det_batch_size,
+            "det_name": settings.det_name,
+            "ga_name": settings.ga_name,
+            "fp16": settings.force_fp16,
+            "triton_uri": settings.triton_uri,
+        },
+        "defaults": {
+            "threshold": settings.def_det_thresh,
+            "max_size": list(settings.max_size),
+            **{
+                name: defaults[name]
+                for name in ("return_face_data", "return_landmarks", "extract_embedding", "extract_ga")
+            },
+            "api_ver": settings.def_api_ver or "1",
+        },
+    }

@@ -1,0 +1,89 @@
+"""The seam: uint8 pixels in, float tensors out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from visage.faces import Floats, Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How a network wants its pixels: x' = (x - mean) / std on 0..255, as data.
+
+    Calling it is the host's plain version and the tests' oracle.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    colours: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+
+    def __call__(self, pixels: Pixels) -> Floats:
+        """uint8 (N, h, w, 3) BGR → float32 (N, 3, h, w), or (N, h, w, 3) for "nhwc"."""
+        ordered = pixels[..., ::-1] if self.colours == "rgb" else pixels
+        scaled = (ordered.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+        if self.layout == "nchw":
+            scaled = scaled.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(scaled, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The input sizes that a session accepts, (width, height): one `fixed`, or any multiple of `stride`."""
+
+    fixed: tuple[int, int] | None = None
+    stride: int = 32
+
+    def nearest(self, wanted: tuple[int, int]) -> tuple[int, int]:
+        """The accepted size for `wanted`, rounded down as the reference rounds MAX_SIZE."""
+        if self.fixed is not None:
+            return self.fixed
+        stride = self.stride
+        return max(stride, wanted[0] // stride * stride), max(stride, wanted[1] // stride * stride)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A weight file and how to feed it. `sha256` identifies the weights; `threads`: cores for one run."""
+
+    name: str
+    path: Path
+    sha256: str
+    preprocess: Preprocess
+    threads: int = 0
+
+
+class Session(Protocol):
+    """A loaded network; `run` may be called from several threads at once."""
+
+    @property
+    def sizes(self) -> Sizes: ...
+
+    @property
+    def max_batch(self) -> int:
+        """The most pictures one `run` takes; 0 for any number."""
+        ...
+
+    def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
+        """uint8 (N, h, w, 3) BGR → the outputs in the file's order, fresh arrays, batch axis first.
+
+        Raises InferenceFailed.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class OpenSession(Protocol):
+    """A backend is this one function. Raises GraphRejected for a file that it cannot load."""
+
+    def __call__(self, model: ModelFile, /) -> Session: ...
+
+
+def run_in_batches(session: Session, pixels: Pixels) -> list[tuple[Floats, ...]]:
+    """Run any number of pictures, as many at a time as the session takes."""
+    step = session.max_batch or max(1, len(pixels))
+    return [session.run(pixels[i : i + step]) for i in range(0, len(pixels), step)]

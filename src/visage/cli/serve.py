@@ -1,0 +1,117 @@
+"""Prepare, then answer requests."""
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from visage import logs
+from visage.api.app import create_app
+from visage.api.state import State
+from visage.errors import ConfigurationError
+from visage.runtime import prepare
+from visage.settings import Settings
+
+ABOUT = "Prepare the networks and serve."
+
+log = logging.getLogger("visage.serve")
+
+# A request that is being answered when the service is told to stop may take so long to finish.
+_GRACE_SECONDS = 20
+
+
+def run() -> int:
+    settings, said = Settings.load()
+    logs.configure(settings.log_level, settings.log_format)
+    for line in said:
+        log.warning(line)
+    prepare(settings)
+    listening = _listen(settings.host, settings.port)
+    address = _url(settings.host, listening.getsockname()[1])
+    if settings.num_workers == 1:
+        return _serve_here(settings, listening, address)
+    return _serve_in_processes(settings, listening, address)
+
+
+def application() -> object:
+    """One worker process's application; the parent has checked the settings."""
+    settings, _ = Settings.load()
+    logs.configure(settings.log_level, settings.log_format)
+    return create_app(settings, opened=_stop_on_failure)
+
+
+def _serve_here(settings: Settings, listening: socket.socket, address: str) -> int:
+    failed = False
+
+    def opened(state: State) -> None:
+        nonlocal failed
+        if state.failure is not None:
+            failed = server.should_exit = True
+        else:
+            log.info("visage is ready: %s (try it: %s/docs)", address, address)
+
+    server = uvicorn.Server(_config(settings, create_app(settings, opened=opened)))
+    log.info("visage starts: %s", address)
+    server.run(sockets=[listening])
+    return 1 if failed else 0
+
+
+def _serve_in_processes(settings: Settings, listening: socket.socket, address: str) -> int:
+    folder = tempfile.mkdtemp(prefix="visage-metrics-")
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+    log.info("visage starts %d workers: %s", settings.num_workers, address)
+    try:
+        config = _config(settings, "visage.cli.serve:application")
+        Multiprocess(config, sockets=[listening]).run()
+    finally:
+        shutil.rmtree(Path(folder), ignore_errors=True)
+    return 0
+
+
+def _config(settings: Settings, app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        factory=isinstance(app, str),
+        workers=settings.num_workers,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        backlog=2048,
+    )
+
+
+def _stop_on_failure(state: State) -> None:
+    if state.failure is None:
+        log.info("worker %d is ready", os.getpid())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, so that a taken port is told in one line before anything is loaded."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as exc:
+        raise ConfigurationError(
+            f"cannot listen on HOST={host} PORT={port}: {exc.strerror}; choose another: PORT=18081"
+        ) from exc
+    listening.set_inheritable(True)
+    return listening
+
+
+def _url(host: str, port: int) -> str:
+    """What to type into a browser on this machine."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"

@@ -1,0 +1,1 @@
+"""Pure arithmetic on pixels and coordinates; no I/O."""

@@ -1,0 +1,281 @@
+"""The recipe: detect → select → align → embed → attributes. One picture in, its faces out."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import cv2
+import numpy as np
+
+from visage.batching import Batcher
+from visage.deadline import Deadline
+from visage.errors import CropRejected
+from visage.faces import (
+    Detections,
+    Embedding,
+    Face,
+    GenderAge,
+    Image,
+    ImageBatch,
+    ImageFaces,
+    MaskScores,
+    Pixels,
+)
+from visage.families.base import CropModel, Detector
+from visage.geometry.alignment import CROP_SIZE, TEMPLATE, align
+from visage.geometry.letterbox import letterbox
+from visage.options import ExtractOptions
+
+T = TypeVar("T")
+Observe = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectionJob:
+    """One picture fitted into the network's input (h, w, 3), its scale and its threshold."""
+
+    pixels: Pixels
+    scale: float
+    threshold: float
+
+
+class DetectionStage:
+    """A detector that concurrent callers share; pictures of one size may share a batch."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        *,
+        max_batch: int = 1,
+        max_size: tuple[int, int] = (640, 640),
+        largest: int = 2048,
+        workers: int = 1,
+        observe_batch: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._sizes = detector.sizes
+        self._max_size = max_size
+        self._largest = largest
+        self._batcher = Batcher[DetectionJob, Detections](
+            lambda jobs: detector.detect(
+                ImageBatch(np.stack([job.pixels for job in jobs]), np.array([job.scale for job in jobs])),
+                np.array([job.threshold for job in jobs], np.float32),
+            ),
+            name="detection",
+            max_batch=_limited(max_batch, detector.max_batch),
+            workers=workers,
+            kind=lambda job: job.pixels.shape,
+            observe=observe_batch,
+        )
+
+    def input_size(self, wanted: tuple[int, int] | None) -> tuple[tuple[int, int], str | None]:
+        """The network input (width, height) for a caller's wish, and what to tell where it could not be met."""
+        if wanted is None:
+            return self._sizes.nearest(self._max_size), None
+        size = self._sizes.nearest((min(wanted[0], self._largest), min(wanted[1], self._largest)))
+        if self._sizes.fixed is not None and size != wanted:
+            return size, f"max_size {list(wanted)} was not used: this detector takes {list(size)} only"
+        if max(wanted) > self._largest:
+            return size, f"max_size {list(wanted)} was limited to {list(size)}"
+        return size, None
+
+    def run(
+        self, image: Image, threshold: float, size: tuple[int, int], deadline: Deadline
+    ) -> tuple[Detections, float]:
+        """The faces in the picture's own pixels, and the scale they were found at."""
+        pixels, scale = letterbox(image.pixels, size)
+        return deadline.wait(self._batcher.submit([DetectionJob(pixels, scale, threshold)]))[0], scale
+
+    @property
+    def waiting(self) -> int:
+        return self._batcher.waiting
+
+    def close(self) -> None:
+        self._batcher.close()
+
+
+class CropStage(Generic[T]):
+    """A network of aligned crops that concurrent callers share.
+
+    A picture with many faces hands in one batch at a time, so that others come in between.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: CropModel[T],
+        *,
+        max_batch: int = 8,
+        workers: int = 1,
+        observe_batch: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._step = _limited(max_batch, model.max_batch)
+        self._batcher = Batcher[Pixels, T](
+            lambda crops: model.predict(np.stack(crops)),
+            name=name,
+            max_batch=self._step,
+            workers=workers,
+            observe=observe_batch,
+        )
+
+    def run(self, crops: Pixels, deadline: Deadline) -> list[T]:
+        """(F, 112, 112, 3) → F answers."""
+        answers: list[T] = []
+        for i in range(0, len(crops), self._step):
+            answers += deadline.wait(self._batcher.submit(list(crops[i : i + self._step])))
+        return answers
+
+    @property
+    def waiting(self) -> int:
+        return self._batcher.waiting
+
+    def close(self) -> None:
+        self._batcher.close()
+
+
+class FacePipeline:
+    """Runs on a worker thread, one picture a call; the stages are shared by all threads."""
+
+    def __init__(
+        self,
+        detection: DetectionStage,
+        embedding: CropStage[Embedding] | None = None,
+        gender_age: CropStage[GenderAge] | None = None,
+        masks: CropStage[MaskScores] | None = None,
+        *,
+        max_faces: int = 1000,
+        observe: Observe = lambda stage, seconds: None,
+    ) -> None:
+        self.detection = detection
+        self.embedding = embedding
+        self.gender_age = gender_age
+        self.masks = masks
+        self._max_faces = max_faces
+        self._observe = observe
+
+    def faces(self, image: Image, options: ExtractOptions, deadline: Deadline) -> ImageFaces:
+        """All faces of a picture with what `options` ask for. Raises DeadlineExceeded, Overloaded, InferenceFailed."""
+        size, said = self.detection.input_size(options.max_size)
+        with self._timed("detect"):
+            found, scale = self.detection.run(image, options.threshold, size, deadline)
+        notes = [*image.warnings, *([said] if said else []), *self.unanswered(options)]
+        if len(found) > self._max_faces:
+            notes.append(f"{len(found)} faces were found; the {self._max_faces} with the best scores are answered")
+            found = found[: self._max_faces]
+        chosen, indices = select(found, options)
+        faces = self._described(image, chosen, indices, options, deadline)
+        return ImageFaces(faces, scale, (image.width, image.height), tuple(notes))
+
+    def crop_face(self, image: Image, options: ExtractOptions, deadline: Deadline) -> ImageFaces:
+        """The one face of a picture that is an aligned crop already. Raises CropRejected where it cannot be one."""
+        if image.width != image.height:
+            raise CropRejected(
+                f"embed_only takes aligned {CROP_SIZE}×{CROP_SIZE} crops; this picture has "
+                f"{image.width}×{image.height} pixels: send it without embed_only"
+            )
+        notes = [*image.warnings, *self.unanswered(options)]
+        crop = image.pixels
+        if image.width != CROP_SIZE:
+            notes.append(f"the crop was resized from {image.width}×{image.height} to {CROP_SIZE}×{CROP_SIZE}")
+            crop = _fitted(crop)
+        whole = Detections(
+            np.array([[0, 0, CROP_SIZE, CROP_SIZE]], np.float32),
+            np.ones(1, np.float32),
+            TEMPLATE[None].astype(np.float32),
+        )
+        faces = self._attributes(crop[None], whole, [0], options, deadline)
+        return ImageFaces(faces, 1.0, (image.width, image.height), tuple(notes))
+
+    def unanswered(self, options: ExtractOptions) -> list[str]:
+        """What is asked for but has no network loaded."""
+        asked = (
+            (options.embedding, self.embedding, "extract_embedding", "REC_NAME"),
+            (options.gender_age, self.gender_age, "extract_ga", "GA_NAME"),
+            (options.masks, self.masks, "detect_masks", "MASK_DETECTOR"),
+        )
+        return [
+            f"{field} was asked for, but no network for it is loaded ({setting})"
+            for wanted, stage, field, setting in asked
+            if wanted and stage is None
+        ]
+
+    def stages(self) -> dict[str, DetectionStage | CropStage[Embedding] | CropStage[GenderAge] | CropStage[MaskScores]]:
+        """The loaded stages by name."""
+        named = {
+            "detection": self.detection,
+            "embedding": self.embedding,
+            "gender_age": self.gender_age,
+            "masks": self.masks,
+        }
+        return {name: stage for name, stage in named.items() if stage is not None}
+
+    def close(self) -> None:
+        for stage in self.stages().values():
+            stage.close()
+
+    def _described(
+        self, image: Image, found: Detections, indices: Sequence[int], options: ExtractOptions, deadline: Deadline
+    ) -> list[Face]:
+        if not (options.embedding or options.gender_age or options.masks or options.crops) or not len(found):
+            return _faces(found, indices)
+        with self._timed("align"):
+            crops = align(image.pixels, found.landmarks)
+        return self._attributes(crops, found, indices, options, deadline)
+
+    def _attributes(
+        self, crops: Pixels, found: Detections, indices: Sequence[int], options: ExtractOptions, deadline: Deadline
+    ) -> list[Face]:
+        embeddings = self._predicted("embed", self.embedding if options.embedding else None, crops, deadline)
+        ages = self._predicted("gender_age", self.gender_age if options.gender_age else None, crops, deadline)
+        masks = self._predicted("masks", self.masks if options.masks else None, crops, deadline)
+        kept = list(crops) if options.crops else [None] * len(crops)
+        return [
+            Face(index, box, float(score), points, embedding, age, mask, crop)
+            for index, box, score, points, embedding, age, mask, crop in zip(
+                indices, found.boxes, found.scores, found.landmarks, embeddings, ages, masks, kept, strict=True
+            )
+        ]
+
+    def _predicted(
+        self, name: str, stage: CropStage[T] | None, crops: Pixels, deadline: Deadline
+    ) -> Sequence[T | None]:
+        if stage is None:
+            return [None] * len(crops)
+        with self._timed(name):
+            return stage.run(crops, deadline)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._observe(stage, time.perf_counter() - started)
+
+
+def select(found: Detections, options: ExtractOptions) -> tuple[Detections, list[int]]:
+    """The faces that the caller wants, and the index of each among those that `limit_faces` left.
+
+    With a limit the largest are kept, largest first; else the order is by score. `min_face_size` is judged
+    after that, on the box's width, and changes no index (wire contract, parts 2 and 3).
+    """
+    if options.limit_faces > 0:
+        found = found[np.argsort(-found.areas(), kind="stable")[: options.limit_faces]]
+    wide = np.flatnonzero(found.widths() >= options.min_face_size)
+    return found[wide], [int(i) for i in wide]
+
+
+def _faces(found: Detections, indices: Sequence[int]) -> list[Face]:
+    return [
+        Face(index, box, float(score), points)
+        for index, box, score, points in zip(indices, found.boxes, found.scores, found.landmarks, strict=True)
+    ]
+
+
+def _fitted(crop: Pixels) -> Pixels:
+    method = cv2.INTER_AREA if crop.shape[0] > CROP_SIZE else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=method), np.uint8)
+
+
+def _limited(wanted: int, most: int) -> int:
+    """`wanted`, but no more than `most` where that is not 0 (any number)."""
+    return min(wanted, most) if most else wanted

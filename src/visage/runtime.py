@@ -1,0 +1,193 @@
+"""The composition root: Settings → a running FaceService."""
+
+import gc
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from visage import selftest
+from visage.backends import backend
+from visage.backends.base import ModelFile, Session
+from visage.deadline import Deadline
+from visage.errors import UnknownModel
+from visage.families import family
+from visage.geometry.alignment import align
+from visage.images.addresses import AddressPolicy
+from visage.images.decoding import Decoder, Limits
+from visage.images.fetching import Downloader, Folder
+from visage.options import ExtractOptions
+from visage.pipeline import CropStage, DetectionStage, FacePipeline
+from visage.service import FaceService, Watcher
+from visage.settings import Settings
+from visage.zoo.catalogue import Catalogue, Entry, read_catalogue
+from visage.zoo.sources import data_file
+from visage.zoo.store import Prepared, Store
+
+log = logging.getLogger(__name__)
+
+# Everything compiled and every buffer grown on warm-up: these numbers of crops are what requests bring.
+_WARM_CROPS = (1, 2, 4, 8)
+
+
+class RuntimeWatcher(Watcher, Protocol):
+    """What a running service reports besides its images."""
+
+    def batch(self, stage: str, size: int, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The catalogue entries that the settings name; None where none is loaded."""
+
+    detection: Entry
+    recognition: Entry | None
+
+    def entries(self) -> dict[str, Entry]:
+        """By the short role that X-Visage-Models tells."""
+        named = {"det": self.detection, "rec": self.recognition}
+        return {role: entry for role, entry in named.items() if entry is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network in use."""
+
+    entry: Entry
+    file: Prepared
+
+    def described(self) -> str:
+        return f"{self.entry.name}@{self.file.sha256[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A service that is ready, and what it runs with."""
+
+    service: FaceService
+    loaded: dict[str, Loaded]
+    catalogue: Catalogue
+    seconds: float
+
+    async def aclose(self) -> None:
+        await self.service.aclose()
+
+
+def choose(settings: Settings, catalogue: Catalogue) -> Chosen:
+    """The entries that the settings name. Raises UnknownModel naming the variable and the choice there is."""
+    for variable, name in (
+        ("GA_NAME", None if settings.ga_ignore else settings.ga_name),
+        ("MASK_DETECTOR", settings.mask_detector),
+    ):
+        if name is not None:
+            raise UnknownModel(f"{variable}={name!r}: the catalogue has no network for this task yet; unset {variable}")
+    rec_name = None if settings.rec_ignore else settings.rec_name
+    return Chosen(
+        catalogue.find(settings.det_name, "detection", "DET_NAME"),
+        None if rec_name is None else catalogue.find(rec_name, "recognition", "REC_NAME"),
+    )
+
+
+def prepare(settings: Settings) -> dict[str, Loaded]:
+    """Make every network's file ready, once; what a start without work left to do spends milliseconds on."""
+    backend(settings.inference_backend)
+    AddressPolicy.parse(settings.url_allow)
+    store = Store(settings.models_dir)
+    chosen = choose(settings, read_catalogue(settings.models_dir))
+    return {role: Loaded(entry, store.prepare(entry)) for role, entry in chosen.entries().items()}
+
+
+def open_runtime(settings: Settings, watcher: RuntimeWatcher) -> Runtime:
+    """Load, self-test and warm up the whole path; what is returned is ready.
+
+    Raises ConfigurationError and ModelFileError.
+    """
+    started = time.monotonic()
+    catalogue = read_catalogue(settings.models_dir)
+    loaded = prepare(settings)
+    decoder = Decoder(Limits(settings.max_image_bytes, settings.max_image_pixels))
+    pipeline = _pipeline(settings, loaded, decoder, watcher)
+    warm_up(pipeline, decoder, settings)
+    service = FaceService(
+        pipeline,
+        decoder,
+        Folder(settings.root_images_dir, settings.max_image_bytes),
+        Downloader(
+            AddressPolicy.parse(settings.url_allow),
+            limit=settings.max_image_bytes,
+            seconds=settings.url_timeout,
+            headers=settings.def_img_req_headers,
+        ),
+        watcher,
+        workers=settings.image_workers or 2 * cores(settings),
+        max_requests=settings.max_requests,
+    )
+    gc.collect()
+    gc.freeze()  # what is loaded stays; the collector need not walk it on every request
+    seconds = time.monotonic() - started
+    names = " ".join(f"{role}={model.described()}" for role, model in loaded.items())
+    log.info(
+        "loaded %s, backend %s, %d threads a run, %.1f s", names, settings.inference_backend, cores(settings), seconds
+    )
+    return Runtime(service, loaded, catalogue, seconds)
+
+
+def cores(settings: Settings) -> int:
+    """Threads for one run of a network: what is set, or this process's share of the cores it may use."""
+    if settings.inference_threads:
+        return settings.inference_threads
+    return max(1, len(os.sched_getaffinity(0)) // settings.num_workers)
+
+
+def warm_up(pipeline: FacePipeline, decoder: Decoder, settings: Settings) -> None:
+    """Run the whole path on the self-test picture, as requests will: nothing compiles or grows on a request."""
+    picture = decoder.decode(data_file("selftest.png").read_bytes())
+    deadline = Deadline(600)
+    # The lowest threshold there is fills every branch, NMS included.
+    for threshold in (0.05, settings.def_det_thresh):
+        pipeline.faces(picture, ExtractOptions(threshold, embedding=True, crops=True), deadline)
+    if pipeline.embedding is not None:
+        crops = align(picture.pixels, selftest.LANDMARKS)
+        for count in _WARM_CROPS:
+            if count <= settings.rec_batch_size:
+                pipeline.embedding.run(crops.repeat(count, axis=0), deadline)
+
+
+def _pipeline(settings: Settings, loaded: dict[str, Loaded], decoder: Decoder, watcher: RuntimeWatcher) -> FacePipeline:
+    picture = decoder.decode(data_file("selftest.png").read_bytes())
+    detector = _built(loaded["det"], settings)
+    _tested(loaded["det"], selftest.detector_numbers(detector, picture))
+    embedding = None
+    if "rec" in loaded:
+        embedder = _built(loaded["rec"], settings)
+        _tested(loaded["rec"], selftest.embedder_numbers(embedder, picture))
+        embedding = CropStage(
+            "embedding", embedder, max_batch=settings.rec_batch_size, observe_batch=_batches(watcher, "embedding")
+        )
+    detection = DetectionStage(
+        detector,
+        max_batch=settings.det_batch_size,
+        max_size=settings.max_size,
+        largest=settings.max_detection_size,
+        observe_batch=_batches(watcher, "detection"),
+    )
+    return FacePipeline(detection, embedding, max_faces=settings.max_faces, observe=watcher.stage)
+
+
+def _batches(watcher: RuntimeWatcher, stage: str) -> Callable[[int], None]:
+    return lambda size: watcher.batch(stage, size)
+
+
+def _built(model: Loaded, settings: Settings) -> Any:
+    """The network as its family's object; families and sessions meet here."""
+    entry = model.entry
+    file = ModelFile(entry.name, model.file.path, model.file.sha256, entry.fed(), cores(settings))
+    session: Session = backend(settings.inference_backend)(file)
+    return family(entry.family).build(session, entry.params)
+
+
+def _tested(model: Loaded, numbers: list[float]) -> None:
+    known = model.entry.canonical
+    selftest.check(model.entry.name, numbers, known.numbers if known else None, known.tolerance if known else 0.0)

@@ -1,0 +1,55 @@
+"""Does each network answer what it must? Asked once, before the service calls itself ready."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from visage.errors import GraphRejected
+from visage.faces import Embedding, Floats, Image, ImageBatch
+from visage.families.base import CropModel, Detector
+from visage.geometry.alignment import align
+from visage.geometry.letterbox import letterbox
+
+log = logging.getLogger(__name__)
+
+# The picture is data/selftest.png, 240×240, one face (misc/images/LICENCES.md). Where its five points are, to
+# the pixel; fixed, so that a recogniser's numbers do not depend on the detector.
+LANDMARKS: Floats = np.array([[[90, 89], [143, 85], [118, 116], [97, 141], [144, 138]]], np.float32)
+_INPUT = (320, 320)
+
+
+def detector_numbers(detector: Detector, picture: Image) -> list[float]:
+    """Left, top, right, bottom of the best face as parts of the picture, and its score; empty for no face."""
+    size = detector.sizes.nearest(_INPUT)
+    pixels, scale = letterbox(picture.pixels, size)
+    found = detector.detect(ImageBatch(pixels[None], np.array([scale])), np.array([0.3], np.float32))[0]
+    if not len(found):
+        return []
+    parts = found.boxes[0] / np.array([picture.width, picture.height] * 2, np.float32)
+    return [float(x) for x in (*parts, found.scores[0])]
+
+
+def embedder_numbers(embedder: CropModel[Embedding], picture: Image) -> list[float]:
+    """The first five components of the face's unit vector."""
+    return [float(x) for x in embedder.predict(align(picture.pixels, LANDMARKS))[0].vector[:5]]
+
+
+def check(name: str, got: Sequence[float], known: Sequence[float] | None, tolerance: float) -> None:
+    """Compare with the catalogue's known numbers. Raises GraphRejected naming the model and the first difference."""
+    if not np.isfinite(got).all():
+        raise GraphRejected(f"{name} failed its self-test: it returns numbers that are not finite")
+    if known is None:
+        if not got:
+            log.warning("%s finds no face on the self-test picture; the catalogue has no known numbers for it", name)
+        else:
+            log.info("%s: the catalogue has no known numbers for it, only their shape was checked", name)
+        return
+    if len(got) != len(known):
+        raise GraphRejected(f"{name} failed its self-test: {len(got)} numbers, {len(known)} expected")
+    for i, (found, expected) in enumerate(zip(got, known, strict=True)):
+        if abs(found - expected) > tolerance:
+            raise GraphRejected(
+                f"{name} failed its self-test: number {i} is {found:.4f}, not {expected:.4f} ± {tolerance:g}; the file "
+                "or the library that computes it is not the one this was tested with"
+            )

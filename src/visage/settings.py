@@ -1,0 +1,262 @@
+"""Everything that an operator sets: read from the environment here and nowhere else.
+
+The names of every version of InsightFace-REST are read, in both spellings where there are two. `Settings.load`
+returns what is to be said about them; `docs/operating.md` is generated from this class.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from visage import __version__
+from visage.errors import ConfigurationError
+
+# Known to earlier services, without a meaning here.
+IGNORED = {
+    "KEEP_ALL": "all faces are kept unless a request limits them",
+    "DEVICE": "the backend decides; see INFERENCE_BACKEND",
+    "FACE_MODEL_CLASS": "the pipeline is not exchangeable; add a family instead",
+    "USE_NVJPEG": "pictures are decoded on the CPU",
+}
+
+
+def _none(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "null") else value
+
+
+def _pair(value: Any) -> Any:
+    """The text 640,480 as a pair."""
+    if not isinstance(value, str):
+        return value
+    parts = value.replace("x", ",").split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+        raise ValueError("two whole numbers, width and height, separated by a comma: 640,640")
+    return tuple(int(part) for part in parts)
+
+
+def _words(value: Any) -> Any:
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def _headers(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+        raise ValueError('a JSON object of texts: {"User-Agent": "…"}')
+    return found
+
+
+_Name = Annotated[str | None, BeforeValidator(_none)]
+_Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
+_Words = Annotated[list[str], BeforeValidator(_words)]
+_Headers = Annotated[dict[str, str], BeforeValidator(_headers)]
+
+
+def _setting(default: Any, about: str, *names: str, **limits: Any) -> Any:
+    """A field read from the first of `names` that is set."""
+    return Field(default, description=about, validation_alias=AliasChoices(*names), **limits)
+
+
+class Settings(BaseModel):
+    """The service's settings, each with its default; frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    # Where it listens
+    host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for all of the machine's", "HOST")
+    port: int = _setting(18080, "Port to listen on; 0 lets the system choose", "PORT", ge=0, le=65535)
+    num_workers: int = _setting(
+        1,
+        "Processes. One fills all cores; more share the cores between them and load every network again",
+        "NUM_WORKERS",
+        ge=1,
+        le=64,
+    )
+    root_path: str = _setting("", "Path prefix under which a reverse proxy offers the service", "ROOT_PATH")
+    forwarded_allow_ips: str = _setting(
+        "127.0.0.1",
+        "Proxies whose X-Forwarded-* headers are believed, separated by commas; * for all",
+        "FORWARDED_ALLOW_IPS",
+    )
+    cors_origins: _Words = _setting([], "Origins that browsers may call from, separated by commas", "CORS_ORIGINS")
+
+    # Networks
+    inference_backend: str = _setting("onnx", "What computes the networks: onnx", "INFERENCE_BACKEND")
+    models_dir: Path = _setting(
+        Path("models"), "Folder of the catalogue (models.json) and of the networks", "MODELS_DIR"
+    )
+    det_name: str = _setting("yunet", "Detection network", "DET_NAME")
+    rec_name: _Name = _setting("sface", "Recognition network; None loads none", "REC_NAME")
+    ga_name: _Name = _setting(None, "Gender and age network; None loads none", "GA_NAME", "GA_MODEL")
+    mask_detector: _Name = _setting(None, "Mask network; None loads none", "MASK_DETECTOR")
+    rec_ignore: bool = _setting(False, "Load no recognition network, whatever REC_NAME says", "REC_IGNORE")
+    ga_ignore: bool = _setting(False, "Load no gender and age network, whatever GA_NAME says", "GA_IGNORE")
+    max_size: _Pair = _setting((640, 640), "Width and height that pictures are fitted into for detection", "MAX_SIZE")
+    det_batch_size: int = _setting(1, "Most pictures in one run of the detector", "DET_BATCH_SIZE", ge=1, le=256)
+    rec_batch_size: int = _setting(8, "Most faces in one run of a network of crops", "REC_BATCH_SIZE", ge=1, le=256)
+    force_fp16: bool = _setting(False, "Half precision; means nothing to the onnx backend", "FORCE_FP16")
+    triton_uri: _Name = _setting(None, "Address of a Triton server; means nothing to the onnx backend", "TRITON_URI")
+    inference_threads: int = _setting(
+        0,
+        "Cores for one run of a network; 0 shares the machine's between NUM_WORKERS",
+        "INFERENCE_THREADS",
+        ge=0,
+        le=256,
+    )
+    image_workers: int = _setting(
+        0, "Pictures decoded and processed at once; 0 is twice the cores of one process", "IMAGE_WORKERS", ge=0, le=256
+    )
+
+    # What a request means where it does not say
+    def_det_thresh: float = _setting(
+        0.6, "Least score of a face", "DEF_DET_THRESH", "DET_THRESH", gt=0, le=1, allow_inf_nan=False
+    )
+    def_return_face_data: bool = _setting(False, "Return aligned crops", "DEF_RETURN_FACE_DATA")
+    def_return_landmarks: bool = _setting(False, "Return five landmarks a face", "DEF_RETURN_LANDMARKS")
+    def_extract_embedding: bool = _setting(True, "Return embeddings", "DEF_EXTRACT_EMBEDDING")
+    def_extract_ga: bool = _setting(False, "Return gender and age", "DEF_EXTRACT_GA")
+    def_detect_masks: bool = _setting(False, "Return mask scores", "DEF_DETECT_MASKS")
+    def_api_ver: _Name = _setting(None, "Form of the answer: 1, 2, or None for that of version 0.9.5", "DEF_API_VER")
+    def_img_req_headers: _Headers = _setting(
+        {"User-Agent": f"visage/{__version__}"},
+        "Headers sent when a picture is fetched, a JSON object",
+        "DEF_IMG_REQ_HEADERS",
+    )
+    compat_api: Literal["0.7", "0.9"] | None = _setting(
+        None, "Answer with exactly the keys of InsightFace-REST 0.7 or 0.9", "COMPAT_API"
+    )
+
+    # Pictures
+    root_images_dir: Path = _setting(
+        Path("/images"), "The folder that local paths in `urls` are read from", "ROOT_IMAGES_DIR"
+    )
+    url_allow: _Words = _setting(
+        [],
+        "Hosts, addresses and CIDR blocks that pictures may be fetched from although they are not public",
+        "URL_ALLOW",
+    )
+    url_timeout: float = _setting(
+        10.0, "Seconds for fetching one picture, redirects included", "URL_TIMEOUT", gt=0, le=600
+    )
+
+    # Limits
+    max_requests: int = _setting(128, "Requests inside at once; further ones are answered 503", "MAX_REQUESTS", ge=1)
+    request_timeout: float = _setting(
+        60.0, "Seconds until a request is given up with 503", "REQUEST_TIMEOUT", gt=0, le=3600
+    )
+    max_body_bytes: int = _setting(128 * 2**20, "Bytes of one request", "MAX_BODY_BYTES", ge=1024)
+    max_inflight_bytes: int = _setting(
+        512 * 2**20,
+        "Bytes of all requests inside together; past it, further ones are answered 503",
+        "MAX_INFLIGHT_BYTES",
+        ge=1024,
+    )
+    max_images: int = _setting(256, "Images of one request", "MAX_IMAGES", ge=1)
+    max_image_bytes: int = _setting(32 * 2**20, "Bytes of one image", "MAX_IMAGE_BYTES", ge=1024)
+    max_image_pixels: int = _setting(50_000_000, "Pixels of one image, read from its header", "MAX_IMAGE_PIXELS", ge=1)
+    max_faces: int = _setting(1000, "Faces answered for one image, best scores first", "MAX_FACES", ge=1)
+    max_detection_size: int = _setting(
+        2048, "Largest width and height that a request's max_size may ask for", "MAX_DETECTION_SIZE", ge=32
+    )
+
+    # Logs, and what the service says of itself
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
+        "INFO", "Least level that is logged", "LOG_LEVEL"
+    )
+    log_format: Literal["text", "json"] = _setting("text", "Form of the log's lines", "LOG_FORMAT")
+    version: str = _setting(__version__, "The version that /info shows", "IFR_VERSION")
+    tensorrt_version: _Name = _setting(None, "The TensorRT version that /info shows", "TENSORRT_VERSION", "TRT_VERSION")
+    sslv3_hack: bool = _setting(False, "Refused when true: old TLS ciphers are not offered", "DEF_SSLV3_HACK")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> tuple["Settings", list[str]]:
+        """The settings and what is to be said about the names they came by.
+
+        Raises ConfigurationError: one line that names the variable, its value and what it takes.
+        """
+        environment = {name.upper(): value for name, value in (os.environ if environ is None else environ).items()}
+        if environment.get("LOG_LEVEL"):
+            environment["LOG_LEVEL"] = _level(environment["LOG_LEVEL"])
+        given = {name: value for name, value in environment.items() if name in NAMES and value.strip()}
+        try:
+            settings = cls.model_validate(_by_field(given))
+        except ValidationError as exc:
+            raise ConfigurationError(_first_fault(exc, given)) from exc
+        if settings.sslv3_hack:
+            raise ConfigurationError(
+                "DEF_SSLV3_HACK is not offered: it weakens TLS for every picture fetched. Unset it, and let "
+                "the picture's server speak TLS 1.2 or fetch the pictures yourself and send their bytes"
+            )
+        return settings, _remarks(environment, settings)
+
+    def defaults(self) -> dict[str, Any]:
+        """What /info calls defaults; header values are not shown, they may be secrets."""
+        return {
+            "return_face_data": self.def_return_face_data,
+            "return_landmarks": self.def_return_landmarks,
+            "extract_embedding": self.def_extract_embedding,
+            "extract_ga": self.def_extract_ga,
+            "detect_masks": self.def_detect_masks,
+            "det_thresh": self.def_det_thresh,
+            "img_req_headers": dict.fromkeys(self.def_img_req_headers, "***"),
+            "sslv3_hack": self.sslv3_hack,
+        }
+
+
+def _spellings(field: str) -> list[str]:
+    alias = Settings.model_fields[field].validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [field.upper()]
+
+
+SPELLINGS: dict[str, list[str]] = {field: _spellings(field) for field in Settings.model_fields}
+NAMES: frozenset[str] = frozenset(name for names in SPELLINGS.values() for name in names)
+
+
+def _by_field(given: Mapping[str, str]) -> dict[str, str]:
+    """The value of each field: of its first spelling that is set, under that field's first name."""
+    return {
+        names[0]: next(given[name] for name in names if name in given)
+        for names in SPELLINGS.values()
+        if any(name in given for name in names)
+    }
+
+
+def _level(value: str) -> str:
+    upper = value.strip().upper()
+    return {"WARN": "WARNING", "CRITICAL": "ERROR", "FATAL": "ERROR", "NOTSET": "DEBUG", "TRACE": "DEBUG"}.get(
+        upper, upper
+    )
+
+
+def _first_fault(exc: ValidationError, given: Mapping[str, str]) -> str:
+    fault = exc.errors(include_url=False)[0]
+    first = str(fault["loc"][0]) if fault["loc"] else "?"
+    names = next((names for names in SPELLINGS.values() if first in names), [first])
+    name = next((n for n in names if n in given), first)
+    reason = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name}={given.get(name, '')!r}: {reason}"
+
+
+def _remarks(environment: Mapping[str, str], settings: Settings) -> list[str]:
+    said = [f"{name} has no effect: {why}" for name, why in IGNORED.items() if environment.get(name, "").strip()]
+    for first, *others in SPELLINGS.values():
+        for other in others:
+            if environment.get(other, "").strip():
+                if environment.get(first, "").strip():
+                    said.append(f"{other} is not used: {first} is set as well")
+                elif first != "TENSORRT_VERSION":
+                    said.append(f"{other} is read as {first}, which is its name now")
+    if settings.inference_backend == "onnx":
+        if settings.force_fp16:
+            said.append("FORCE_FP16 has no effect: the onnx backend computes in single precision")
+        if settings.triton_uri:
+            said.append("TRITON_URI has no effect: INFERENCE_BACKEND is onnx")
+    return said
