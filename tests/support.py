@@ -1,0 +1,221 @@
+"""Building blocks of tests: constant networks, applications over them, clients of both."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import numpy as np
+from fastapi.testclient import TestClient
+
+from visage.api.app import create_app
+from visage.backends.base import Sizes
+from visage.faces import Detections, Embedding, Floats, GenderAge, ImageBatch, MaskScores, Pixels
+from visage.images.addresses import AddressPolicy
+from visage.images.decoding import Decoder, Limits
+from visage.images.fetching import Downloader, Folder
+from visage.pipeline import CropStage, DetectionStage, FacePipeline
+from visage.runtime import Loaded, Runtime, RuntimeWatcher
+from visage.service import FaceService
+from visage.settings import Settings
+from visage.zoo.catalogue import Catalogue, Entry, Licence
+from visage.zoo.store import Prepared
+
+REPO = Path(__file__).resolve().parents[1]
+SHARED = REPO.parent / "shared"
+TESTDATA = SHARED / "testdata"
+
+Client = TestClient
+
+
+def settings_of(**environ: str) -> Settings:
+    """Settings from exactly these variables."""
+    return Settings.load(environ)[0]
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+class ConstantDetector:
+    """Finds the two faces of the captures (spec/captures/README.md) in any picture of 640×480."""
+
+    sizes = Sizes((640, 480))
+    max_batch = 0
+
+    boxes = np.array([[100, 100, 200.7, 230], [300, 120, 330, 150]], np.float32)
+    scores = np.array([0.91, 0.7], np.float32)
+    landmarks = np.array(
+        [
+            [[130, 140], [170, 140], [150, 165], [135, 190], [165, 190]],
+            [[309, 132], [321, 132], [315, 138], [310, 145], [320, 145]],
+        ],
+        np.float32,
+    )
+
+    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
+        found = Detections(self.boxes, self.scores, self.landmarks)
+        return [found[found.scores > threshold] for threshold in thresholds]
+
+
+class ConstantEmbedder:
+    """The i-th crop of a run is (1…512)·(i+1) before its length is taken off."""
+
+    max_batch = 0
+
+    def predict(self, crops: Pixels, /) -> list[Embedding]:
+        raw = [np.arange(1, 513, dtype=np.float32) * (i + 1) for i in range(len(crops))]
+        return [Embedding(v / np.linalg.norm(v), float(np.linalg.norm(v))) for v in raw]
+
+
+class ConstantGenderAge:
+    max_batch = 0
+
+    def predict(self, crops: Pixels, /) -> list[GenderAge]:
+        return [GenderAge(1, 31)] * len(crops)
+
+
+class ConstantMasks:
+    max_batch = 0
+
+    def predict(self, crops: Pixels, /) -> list[MaskScores]:
+        return [MaskScores(0.02, 0.98)] * len(crops)
+
+
+def entry(name: str, family: str = "scrfd") -> Entry:
+    return Entry(name=name, family=family, licence=Licence(id="MIT"))
+
+
+def constant_runtime(
+    settings: Settings,
+    watcher: RuntimeWatcher,
+    *,
+    detector: Any = None,
+    embedder: Any = None,
+    attributes: bool = True,
+    workers: int = 4,
+) -> Runtime:
+    """A runtime over constant networks: everything but the networks is real."""
+    pipeline = FacePipeline(
+        DetectionStage(detector or ConstantDetector(), max_batch=settings.det_batch_size, max_size=settings.max_size),
+        CropStage("embedding", embedder or ConstantEmbedder(), max_batch=1),
+        CropStage("gender_age", ConstantGenderAge()) if attributes else None,
+        CropStage("masks", ConstantMasks()) if attributes else None,
+        max_faces=settings.max_faces,
+        observe=watcher.stage,
+    )
+    service = FaceService(
+        pipeline,
+        Decoder(Limits(settings.max_image_bytes, settings.max_image_pixels)),
+        Folder(settings.root_images_dir, settings.max_image_bytes),
+        Downloader(
+            AddressPolicy.parse(settings.url_allow),
+            limit=settings.max_image_bytes,
+            seconds=settings.url_timeout,
+            headers=settings.def_img_req_headers,
+        ),
+        watcher,
+        workers=workers,
+        max_requests=settings.max_requests,
+    )
+    loaded = {
+        role: Loaded(entry(name, family), Prepared(Path("constant"), digest * 64, True))
+        for role, name, family, digest in (
+            ("det", "constant_detector", "scrfd", "d"),
+            ("rec", "constant_embedder", "arcface", "e"),
+        )
+    }
+    return Runtime(service, loaded, Catalogue({model.entry.name: model.entry for model in loaded.values()}), 0.0)
+
+
+@contextmanager
+def client_of(settings: Settings, **how: Any) -> Iterator[TestClient]:
+    """A client of an application in this process, once it is ready; it raises no server error as an exception."""
+    with TestClient(create_app(settings, **how), raise_server_exceptions=False, follow_redirects=False) as client:
+        wait_ready(lambda: client.get("/ready").status_code == 200)
+        yield client
+
+
+@contextmanager
+def constant_client(*, runtime: Mapping[str, Any] | None = None, **environ: str) -> Iterator[TestClient]:
+    """A client of an application over constant networks with these environment variables."""
+    more = dict(runtime or {})
+    with client_of(settings_of(**environ), opener=lambda s, w: constant_runtime(s, w, **more)) as client:
+        yield client
+
+
+def wait_ready(ready: Any, seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < until, f"not ready within {seconds} s"
+        time.sleep(0.02)
+
+
+class Server:
+    """`visage serve` as a process of its own on a port that the system chose."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def log(self) -> str:
+        return self._log.read_text("utf-8")
+
+
+@contextmanager
+def served(folder: Path, command: Sequence[str] = ("-m", "visage", "serve"), **environ: str) -> Iterator[Server]:
+    """Start the service for real and wait until it is ready; `folder` takes its log."""
+    log = folder / "server.log"
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "PYTEST_"))}
+    env |= {"PORT": "0", "LOG_FORMAT": "json", "PYTHONPATH": str(REPO / "src"), **environ}
+    with log.open("w", encoding="utf-8") as out:
+        process = subprocess.Popen([sys.executable, *command], cwd=REPO, env=env, stdout=out, stderr=out, text=True)
+    try:
+        url = ""
+        until = time.monotonic() + 60
+        while not url:
+            assert process.poll() is None and time.monotonic() < until, log.read_text("utf-8")
+            time.sleep(0.05)
+            for line in log.read_text("utf-8").splitlines():
+                if "visage is ready: " in line:
+                    url = json.loads(line)["event"].split("ready: ")[1].split()[0]
+        yield Server(process, url, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def extract(client: TestClient | httpx.Client, *images: bytes, **fields: Any) -> Any:
+    """POST /extract with these files as base64; the parsed answer, which must be a 200."""
+    body = {"images": {"data": [b64(image) for image in images]}, **fields}
+    answer = client.post("/extract", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def models_folder(folder: Path, entries: Mapping[str, Mapping[str, Any]], files: Mapping[str, Path]) -> Path:
+    """A models folder with this catalogue and links to these weight files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "models.json").write_text(json.dumps(entries), "utf-8")
+    for name, file in files.items():
+        place = folder / "onnx" / name
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place / f"{name}.onnx")
+    return folder
