@@ -9,6 +9,9 @@ from visage.errors import DeadlineExceeded
 
 T = TypeVar("T")
 
+# uvloop's timers count whole milliseconds and may ring almost two early: what is less than that is over.
+_TICK = 0.002
+
 
 class Deadline:
     """A point in time after which nobody wants the answer; `cancel` moves it to now."""
@@ -20,7 +23,7 @@ class Deadline:
     def left(self) -> float:
         """Seconds left. Raises DeadlineExceeded when there are none."""
         left = self._at - time.monotonic()
-        if left <= 0:
+        if left <= _TICK:
             raise DeadlineExceeded(f"The request was not answered within {self._seconds:g} s", retry_after=5)
         return left
 

@@ -36,7 +36,11 @@ def _face(canvas: Pixels, face: Face, options: DrawOptions) -> None:
         _text(canvas, f"{face.score:.3f}", (left, max(10, top - 4)), colour, scale)
     if options.sizes:
         _text(
-            canvas, f"w:{int(face.box[2] - face.box[0])}", (left, min(canvas.shape[0] - 2, bottom + 12)), colour, scale
+            canvas,
+            f"w:{int(face.box[2] - face.box[0])}",
+            (left, min(canvas.shape[0] - 2, bottom + int(24 * scale))),
+            colour,
+            scale,
         )
 
 

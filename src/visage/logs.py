@@ -61,4 +61,9 @@ def _text(logger: Any, name: str, event: Any) -> str:
     head = f"{event.pop('timestamp', '')} {event.pop('level', ''):<7} {event.pop('event', '')}"
     trace = event.pop("exception", "")
     rest = str(_plain(logger, name, event)) if event else ""
-    return "\n".join(part for part in (f"{head} {rest}".rstrip(), trace) if part)
+    return "\n".join(part for part in (_one_line(f"{head} {rest}".rstrip()), trace) if part)
+
+
+def _one_line(text: str) -> str:
+    """Control characters escaped: what a caller sent must not look like a line of ours."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -59,7 +59,7 @@ class DetectionStage:
         self._largest = largest
         self._batcher = Batcher[DetectionJob, Detections](
             lambda jobs: detector.detect(
-                ImageBatch(np.stack([job.pixels for job in jobs]), np.array([job.scale for job in jobs])),
+                ImageBatch(_stacked([job.pixels for job in jobs]), np.array([job.scale for job in jobs])),
                 np.array([job.threshold for job in jobs], np.float32),
             ),
             name="detection",
@@ -112,7 +112,7 @@ class CropStage(Generic[T]):
     ) -> None:
         self._step = _limited(max_batch, model.max_batch)
         self._batcher = Batcher[Pixels, T](
-            lambda crops: model.predict(np.stack(crops)),
+            lambda crops: model.predict(_stacked(crops)),
             name=name,
             max_batch=self._step,
             workers=workers,
@@ -274,6 +274,11 @@ def _faces(found: Detections, indices: Sequence[int]) -> list[Face]:
 def _fitted(crop: Pixels) -> Pixels:
     method = cv2.INTER_AREA if crop.shape[0] > CROP_SIZE else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=method), np.uint8)
+
+
+def _stacked(pictures: Sequence[Pixels]) -> Pixels:
+    """(h, w, 3) each → (N, h, w, 3); one alone is not copied."""
+    return pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
 
 
 def _limited(wanted: int, most: int) -> int:

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from visage import selftest
 from visage.backends import backend
 from visage.backends.base import ModelFile, Session
 from visage.deadline import Deadline
 from visage.errors import UnknownModel
+from visage.faces import Image
 from visage.families import family
 from visage.geometry.alignment import align
 from visage.images.addresses import AddressPolicy
 from visage.images.decoding import Decoder, Limits
 from visage.images.fetching import Downloader, Folder
+from visage.memory import give_back
 from visage.options import ExtractOptions
 from visage.pipeline import CropStage, DetectionStage, FacePipeline
 from visage.service import FaceService, Watcher
@@ -125,6 +129,7 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher) -> Runtime:
         max_requests=settings.max_requests,
     )
     gc.collect()
+    give_back()
     gc.freeze()  # what is loaded stays; the collector need not walk it on every request
     seconds = time.monotonic() - started
     names = " ".join(f"{role}={model.described()}" for role, model in loaded.items())
@@ -145,9 +150,11 @@ def warm_up(pipeline: FacePipeline, decoder: Decoder, settings: Settings) -> Non
     """Run the whole path on the self-test picture, as requests will: nothing compiles or grows on a request."""
     picture = decoder.decode(data_file("selftest.png").read_bytes())
     deadline = Deadline(600)
-    # The lowest threshold there is fills every branch, NMS included.
-    for threshold in (0.05, settings.def_det_thresh):
-        pipeline.faces(picture, ExtractOptions(threshold, embedding=True, crops=True), deadline)
+    # A picture to be shrunk and one to be enlarged; a low threshold, for many proposals.
+    times = 2 + max(settings.max_size) // min(picture.width, picture.height)
+    large = Image(np.tile(picture.pixels, (times, times, 1))[:-1])
+    for image in (picture, large):
+        pipeline.faces(image, ExtractOptions(0.05, limit_faces=8, crops=True), deadline)
     if pipeline.embedding is not None:
         crops = align(picture.pixels, selftest.LANDMARKS)
         for count in _WARM_CROPS:

@@ -32,6 +32,7 @@ class Admission:
     def __init__(self, most: int) -> None:
         self._most = most
         self.inside = 0
+        self.entered = 0
         self._pace = 0.1  # seconds between two that leave, smoothed
         self._last = time.monotonic()
 
@@ -42,6 +43,7 @@ class Admission:
             wait = min(60, max(1, round(self._pace * self.inside)))
             raise Overloaded(f"{self.inside} requests are being worked on; try again in {wait} s", retry_after=wait)
         self.inside += 1
+        self.entered += 1
         try:
             yield
         finally:

@@ -23,6 +23,12 @@ IGNORED = {
     "USE_NVJPEG": "pictures are decoded on the CPU",
 }
 
+# Detectors take multiples of this.
+_LEAST_SIDE = 32
+
+# Values that may be secrets: no message repeats them.
+_SECRET = frozenset({"DEF_IMG_REQ_HEADERS"})
+
 
 def _none(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() in ("", "none", "null") else value
@@ -32,9 +38,9 @@ def _pair(value: Any) -> Any:
     """The text 640,480 as a pair."""
     if not isinstance(value, str):
         return value
-    parts = value.replace("x", ",").split(",")
-    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
-        raise ValueError("two whole numbers, width and height, separated by a comma: 640,640")
+    parts = [part.strip() for part in value.lower().replace("x", ",").split(",")]
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) >= _LEAST_SIDE for part in parts):
+        raise ValueError(f"two whole numbers from {_LEAST_SIDE} on, width and height, separated by a comma: 640,640")
     return tuple(int(part) for part in parts)
 
 
@@ -55,6 +61,7 @@ def _headers(value: Any) -> Any:
 
 
 _Name = Annotated[str | None, BeforeValidator(_none)]
+_Compat = Annotated[Literal["0.7", "0.9"] | None, BeforeValidator(_none)]
 _Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
 _Words = Annotated[list[str], BeforeValidator(_words)]
 _Headers = Annotated[dict[str, str], BeforeValidator(_headers)]
@@ -130,9 +137,7 @@ class Settings(BaseModel):
         "Headers sent when a picture is fetched, a JSON object",
         "DEF_IMG_REQ_HEADERS",
     )
-    compat_api: Literal["0.7", "0.9"] | None = _setting(
-        None, "Answer with exactly the keys of InsightFace-REST 0.7 or 0.9", "COMPAT_API"
-    )
+    compat_api: _Compat = _setting(None, "Answer with exactly the keys of InsightFace-REST 0.7 or 0.9", "COMPAT_API")
 
     # Pictures
     root_images_dir: Path = _setting(
@@ -182,10 +187,11 @@ class Settings(BaseModel):
 
         Raises ConfigurationError: one line that names the variable, its value and what it takes.
         """
-        environment = {name.upper(): value for name, value in (os.environ if environ is None else environ).items()}
+        source = os.environ if environ is None else environ
+        environment = {name.upper(): value.strip() for name, value in source.items()}
         if environment.get("LOG_LEVEL"):
             environment["LOG_LEVEL"] = _level(environment["LOG_LEVEL"])
-        given = {name: value for name, value in environment.items() if name in NAMES and value.strip()}
+        given = {name: value for name, value in environment.items() if name in NAMES and value}
         try:
             settings = cls.model_validate(_by_field(given))
         except ValidationError as exc:
@@ -230,7 +236,7 @@ def _by_field(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _level(value: str) -> str:
-    upper = value.strip().upper()
+    upper = value.upper()
     return {"WARN": "WARNING", "CRITICAL": "ERROR", "FATAL": "ERROR", "NOTSET": "DEBUG", "TRACE": "DEBUG"}.get(
         upper, upper
     )
@@ -242,15 +248,16 @@ def _first_fault(exc: ValidationError, given: Mapping[str, str]) -> str:
     names = next((names for names in SPELLINGS.values() if first in names), [first])
     name = next((n for n in names if n in given), first)
     reason = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{name}={given.get(name, '')!r}: {reason}"
+    value = "***" if name in _SECRET else repr(given.get(name, ""))
+    return f"{name}={value}: {reason}"
 
 
 def _remarks(environment: Mapping[str, str], settings: Settings) -> list[str]:
-    said = [f"{name} has no effect: {why}" for name, why in IGNORED.items() if environment.get(name, "").strip()]
+    said = [f"{name} has no effect: {why}" for name, why in IGNORED.items() if environment.get(name)]
     for first, *others in SPELLINGS.values():
         for other in others:
-            if environment.get(other, "").strip():
-                if environment.get(first, "").strip():
+            if environment.get(other):
+                if environment.get(first):
                     said.append(f"{other} is not used: {first} is set as well")
                 elif first != "TENSORRT_VERSION":
                     said.append(f"{other} is read as {first}, which is its name now")

@@ -9,8 +9,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
-from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -18,17 +16,21 @@ from starlette.responses import Response
 from visage import __version__
 from visage.api.door import Door
 from visage.api.metrics import Metrics
+from visage.api.pages import add_pages
 from visage.api.problems import problem, problem_of, validation_problem
 from visage.api.routers import draw, extract, status
-from visage.api.schemas import DrawBody, DrawFields, ExtractBody, ExtractFields
 from visage.api.state import State, state_of
 from visage.errors import VisageError
+from visage.memory import give_back
 from visage.runtime import Runtime, RuntimeWatcher, open_runtime
 from visage.settings import Settings
 
 log = logging.getLogger(__name__)
 
 GUARDED = frozenset({"/extract", "/multipart/extract", "/draw_detections", "/multipart/draw_detections"})
+
+# How long the service looks at its memory after work; a trim costs milliseconds.
+_TIDY_SECONDS = 5.0
 
 Open = Callable[[Settings, RuntimeWatcher], Runtime]
 Notify = Callable[[State], None]
@@ -48,17 +50,20 @@ def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notif
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load(state, opener, opened))
+        tidying = asyncio.create_task(_give_memory_back(state))
         yield
+        tidying.cancel()
         await loading
         if state.runtime is not None:
             await state.runtime.aclose()
 
-    app: FastAPI = FastAPIOffline(
+    app = FastAPI(
         title="visage",
         version=__version__,
         description=_DESCRIPTION,
-        root_path=settings.root_path.rstrip("/"),
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.visage = state
     for module in (extract, draw, status):
@@ -67,20 +72,12 @@ def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notif
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
     _add_middleware(app, state)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    add_pages(app)
     return app
 
 
 def _add_middleware(app: FastAPI, state: State) -> None:
     settings = state.settings
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=["X-Request-Id", "X-Visage-Models", "Retry-After"],
-        )
     doors: list[Door] = []
 
     def door(inner: Any) -> Door:
@@ -96,6 +93,14 @@ def _add_middleware(app: FastAPI, state: State) -> None:
         return made
 
     app.add_middleware(door)
+    if settings.cors_origins:  # around the door: a browser must be able to read its refusals too
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-Id", "X-Visage-Models", "Retry-After"],
+        )
     state.metrics.watch_door(
         lambda: (
             state.runtime.service.door.inside if state.runtime else 0,
@@ -122,6 +127,18 @@ async def _load(state: State, opener: Open, opened: Notify) -> None:
     opened(state)
 
 
+async def _give_memory_back(state: State) -> None:
+    """After a burst, once nobody is inside, return what it took."""
+    tidied = 0
+    while True:
+        await asyncio.sleep(_TIDY_SECONDS)
+        inside = state.runtime.service.door.inside if state.runtime else 0
+        entered = state.runtime.service.door.entered if state.runtime else 0
+        if inside == 0 and entered != tidied:
+            await asyncio.to_thread(give_back)
+            tidied = entered
+
+
 async def _refused(request: Request, error: VisageError) -> Response:
     state = state_of(request)
     state.metrics.failure(error)
@@ -135,16 +152,3 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 async def _http(request: Request, error: HTTPException) -> Response:
     compat = state_of(request).compat
     return problem(error.status_code, error.detail, error.detail, compat=compat, headers=error.headers)
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The document, with the bodies that the routes read themselves."""
-    if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (ExtractBody, ExtractFields, DrawBody, DrawFields):
-            made = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(made.pop("$defs", {}))
-            schemas[model.__name__] = made
-        app.openapi_schema = document
-    return app.openapi_schema

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from visage.api.encoding import parse
@@ -42,31 +42,36 @@ def validated(model: type[M], value: Any) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as exc:
-        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in exc.errors(include_url=False)]
+        faults = [
+            {**fault, "loc": ("body", *fault["loc"]), "input": _told(fault["input"])}
+            for fault in exc.errors(include_url=False)
+        ]
         raise RequestValidationError(faults) from exc
 
 
 async def read_form(request: Request, model: type[M], max_files: int) -> tuple[M, list[bytes]]:
     """A multipart form: its texts as `model`, its files' bytes in order. Raises RequestValidationError."""
     try:
-        async with request.form(max_files=max_files + 1, max_fields=_FORM_FIELDS) as form:
-            return validated(model, _texts(form)), await _files(form, max_files)
-    except MultiPartException as exc:
-        raise _fault("form_invalid", ("body",), f"The body is no multipart form: {exc.message}") from exc
+        async with request.form(max_files=max_files, max_fields=_FORM_FIELDS) as form:
+            return validated(model, _texts(form)), await _files(form)
+    except HTTPException as exc:  # what Starlette makes of its own MultiPartException inside an application
+        if exc.detail.startswith("Too many files"):
+            raise RequestTooLarge(f"The request has more than {max_files} images (MAX_IMAGES)") from exc
+        raise _fault("form_invalid", ("body",), f"The body is no valid form: {exc.detail}") from exc
 
 
-def image_sources(images: Images, headers: dict[str, str]) -> tuple[list[ImageSource], list[str]]:
-    """The images that a body names, and what is to be said about that choice: `urls` win over `data`."""
+def image_sources(images: Images, headers: dict[str, str], most: int) -> tuple[list[ImageSource], list[str]]:
+    """The images that a body names, and what is to be said about that choice: `urls` win over `data`.
+
+    Raises RequestTooLarge.
+    """
+    count = len(images.urls or images.data or [])
+    if count > most:
+        raise RequestTooLarge(f"The request has {count} images; at most {most} are taken at a time (MAX_IMAGES)")
     if images.urls:
         said = ["images.data was not used: images.urls was given too"] if images.data else []
         return [source_of(url, headers) for url in images.urls], said
     return [Raw(item) if isinstance(item, bytes) else Encoded(item) for item in images.data or []], []
-
-
-def check_count(count: int, most: int) -> None:
-    """Raises RequestTooLarge."""
-    if count > most:
-        raise RequestTooLarge(f"The request has {count} images; at most {most} are taken at a time (MAX_IMAGES)")
 
 
 def missing(field: str, what: str) -> RequestValidationError:
@@ -74,17 +79,31 @@ def missing(field: str, what: str) -> RequestValidationError:
 
 
 def _texts(form: FormData) -> dict[str, Any]:
-    """Form fields as a JSON body would carry them; an empty one is absent."""
-    texts = {name: value for name, value in form.items() if isinstance(value, str) and value.strip()}
+    """Form fields as a JSON body would carry them; an empty one, or the text null, is absent."""
+    texts = {
+        name: value for name, value in form.items() if isinstance(value, str) and value.strip() not in ("", "null")
+    }
     if "max_size" in texts:
         return texts | {"max_size": [part.strip() for part in texts["max_size"].strip("[] ").split(",")]}
     return texts
 
 
-async def _files(form: FormData, max_files: int) -> list[bytes]:
-    uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    check_count(len(uploads), max_files)
-    return [await upload.read() for upload in uploads]
+async def _files(form: FormData) -> list[bytes]:
+    return [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+
+
+def _told(value: Any) -> Any:
+    """What an error repeats of a caller's value: of a list or an object only its size.
+
+    To print it could take seconds, show a picture, or go deeper than Python's stack.
+    """
+    match value:
+        case list():
+            return f"a list of {len(value)}"
+        case dict():
+            return f"an object of {len(value)}"
+        case _:
+            return value
 
 
 def _fault(kind: str, where: tuple[str, ...], message: str) -> RequestValidationError:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visage.api.context import RequestContext
@@ -61,6 +62,8 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if root := self._settings.root_path.rstrip("/"):
+            _enter_prefix(scope, root)
         await _Passage(self, scope, receive, send).go()
 
 
@@ -88,6 +91,8 @@ class _Passage:
                 await self._door._app(self._scope, self._receive, self._answer)
         except VisageError as error:
             await self._refuse(error)
+        except ClientDisconnect:
+            self._status = self._status or _CLIENT_LEFT
         except asyncio.CancelledError:
             self._status = self._status or _CLIENT_LEFT
             raise
@@ -205,6 +210,13 @@ class _Passage:
         except ValueError:
             return most
         return min(most, wanted) if wanted > 0 else most
+
+
+def _enter_prefix(scope: Scope, root: str) -> None:
+    """`path` holds the prefix, as ASGI has it, whether the proxy left it there or took it off."""
+    scope["root_path"] = root
+    if scope["path"] != root and not scope["path"].startswith(root + "/"):
+        scope["path"] = root + scope["path"]
 
 
 def _path(scope: Scope) -> str:

@@ -21,12 +21,13 @@ def is_msgpack(content_type: str) -> bool:
 
 def accepts(header: str | None, offered: tuple[str, ...], default: str) -> str:
     """The type among `offered` that an Accept header likes best; `default` where it likes several, any or none."""
-    if not header or not header.strip():
+    ranges = [item for item in (header or "").lower().split(",") if "/" in item]  # a malformed one costs itself only
+    if not ranges:
         return default
     try:
         # mimeparse takes the last of equals: what we prefer goes there.
         ordered = [kind for kind in offered if kind != default] + [default]
-        best: str = mimeparse.best_match(ordered, header)
+        best: str = mimeparse.best_match(ordered, ",".join(ranges))
     except (mimeparse.MimeTypeParseException, ValueError):
         return default
     return best or default

@@ -8,6 +8,9 @@ from visage.options import DrawOptions, ExtractOptions
 from visage.settings import Settings
 
 _Flag = bool | None
+# One fault a list is told: a hostile body has millions, and each is an object.
+_FailFast = Field(fail_fast=True)
+_MOST = 2**31 - 1  # forms carry whole numbers of any length, arithmetic does not
 
 
 def _listed(value: Any) -> Any:
@@ -17,10 +20,10 @@ def _listed(value: Any) -> Any:
 class Images(BaseModel):
     """Pictures: base64 texts (raw bytes in msgpack), or URLs and paths. With both, `urls` are used."""
 
-    data: list[str | bytes] | None = Field(
+    data: Annotated[list[str | bytes], _FailFast] | None = Field(
         None, description="Base64, with or without a data-URI prefix; in a msgpack request the file's raw bytes"
     )
-    urls: list[str] | None = Field(
+    urls: Annotated[list[str], _FailFast] | None = Field(
         None, description="http or https URLs; anything else is a path below ROOT_IMAGES_DIR"
     )
 
@@ -37,13 +40,15 @@ class _Choice(_Body):
     threshold: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
         None, description="Least score of a face, 0 < t ≤ 1; default DEF_DET_THRESH"
     )
-    limit_faces: Annotated[int, Field(ge=0)] | None = Field(
+    limit_faces: Annotated[int, Field(ge=0, le=_MOST)] | None = Field(
         None, description="Keep only so many of the largest faces; 0 keeps all"
     )
-    min_face_size: Annotated[int, Field(ge=0)] | None = Field(
+    min_face_size: Annotated[int, Field(ge=0, le=_MOST)] | None = Field(
         None, description="Least width of a face in pixels of the picture"
     )
-    img_req_headers: dict[str, str] | None = Field(None, description="Headers for fetching `urls`")
+    img_req_headers: Annotated[dict[str, str], _FailFast] | None = Field(
+        None, description="Headers for fetching `urls`"
+    )
 
     def threshold_or(self, settings: Settings) -> float:
         return settings.def_det_thresh if self.threshold is None else self.threshold

@@ -23,9 +23,12 @@ class OnnxSession:
         self.max_batch = batch if isinstance(batch, int) else 0
 
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
+        given = len(pixels)
+        if self.max_batch > given:  # a file of fixed batch takes no fewer
+            pixels = np.concatenate([pixels, np.zeros((self.max_batch - given, *pixels.shape[1:]), np.uint8)])
         feed = {self._input.name: _fill(self._model.preprocess, pixels)}
         try:
-            return tuple(self._session.run(None, feed))
+            return tuple(out[:given] if self.max_batch > given else out for out in self._session.run(None, feed))
         except Exception as exc:  # ONNX Runtime's own exception types share no base but this
             raise InferenceFailed(f"{self._model.name} failed on {pixels.shape}: {_first_line(exc)}") from exc
 
@@ -65,16 +68,18 @@ def _axes(spec: ort.NodeArg, model: ModelFile) -> tuple[int | str | None, int | 
 
 
 def _fill(preprocess: Preprocess, pixels: Pixels) -> Floats:
-    """`Preprocess` by OpenCV: the same numbers to within one rounding, several times faster."""
+    """`Preprocess`, plane by plane: the same numbers several times faster than one pass over (N, h, w, 3)."""
     if preprocess.layout == "nhwc":
         return preprocess(pixels)
-    blob = cv2.dnn.blobFromImages(
-        list(pixels),
-        scalefactor=1.0 / preprocess.std,
-        mean=(preprocess.mean, preprocess.mean, preprocess.mean),
-        swapRB=preprocess.colours == "rgb",
-    )
-    return np.asarray(blob, np.float32)
+    count, height, width, _ = pixels.shape
+    planes = np.empty((count, 3, height, width), np.float32)
+    order = (2, 1, 0) if preprocess.colours == "rgb" else (0, 1, 2)
+    for picture, target in zip(pixels, planes, strict=True):
+        for channel, plane in zip(cv2.split(picture), (target[i] for i in order), strict=True):
+            np.subtract(channel, np.float32(preprocess.mean), out=plane, dtype=np.float32)
+    if preprocess.std != 1.0:
+        planes /= np.float32(preprocess.std)
+    return planes
 
 
 def _first_line(exc: Exception) -> str:

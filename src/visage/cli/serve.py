@@ -5,15 +5,18 @@ import os
 import shutil
 import socket
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from visage import logs
 from visage.api.app import create_app
 from visage.api.state import State
 from visage.errors import ConfigurationError
+from visage.memory import use_few_arenas
 from visage.runtime import prepare
 from visage.settings import Settings
 
@@ -30,6 +33,7 @@ def run() -> int:
     logs.configure(settings.log_level, settings.log_format)
     for line in said:
         log.warning(line)
+    use_few_arenas()
     prepare(settings)
     listening = _listen(settings.host, settings.port)
     address = _url(settings.host, listening.getsockname()[1])
@@ -38,11 +42,12 @@ def run() -> int:
     return _serve_in_processes(settings, listening, address)
 
 
-def application() -> object:
+def application(address: str) -> object:
     """One worker process's application; the parent has checked the settings."""
     settings, _ = Settings.load()
+    use_few_arenas()
     logs.configure(settings.log_level, settings.log_format)
-    return create_app(settings, opened=_stop_on_failure)
+    return create_app(settings, opened=partial(_worker_opened, address))
 
 
 def _serve_here(settings: Settings, listening: socket.socket, address: str) -> int:
@@ -66,17 +71,17 @@ def _serve_in_processes(settings: Settings, listening: socket.socket, address: s
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
     log.info("visage starts %d workers: %s", settings.num_workers, address)
     try:
-        config = _config(settings, "visage.cli.serve:application")
-        Multiprocess(config, sockets=[listening]).run()
+        workers = Multiprocess(_config(settings, partial(application, address)), sockets=[listening])
+        workers.run()
     finally:
         shutil.rmtree(Path(folder), ignore_errors=True)
-    return 0
+    return 1 if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes) else 0
 
 
 def _config(settings: Settings, app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        factory=isinstance(app, str),
+        factory=isinstance(app, partial),
         workers=settings.num_workers,
         loop="uvloop",
         http="httptools",
@@ -91,9 +96,10 @@ def _config(settings: Settings, app: object) -> uvicorn.Config:
     )
 
 
-def _stop_on_failure(state: State) -> None:
-    if state.failure is None:
-        log.info("worker %d is ready", os.getpid())
+def _worker_opened(address: str, state: State) -> None:
+    if state.failure is not None:
+        os._exit(STARTUP_FAILURE)  # at this word the parent ends the others, rather than start this one again
+    log.info("visage is ready: %s (worker %d)", address, os.getpid())
 
 
 def _listen(host: str, port: int) -> socket.socket:

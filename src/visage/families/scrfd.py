@@ -32,7 +32,9 @@ class Scrfd:
 
     def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
         width = images.pixels.shape[2]
-        answers = (image for batch in run_in_batches(self._session, images.pixels) for image in _images(batch))
+        answers = [image for batch in run_in_batches(self._session, images.pixels) for image in _images(batch)]
+        if len(answers) != len(images):
+            raise GraphRejected("this SCRFD has no batch axis in its outputs; set DET_BATCH_SIZE=1")
         return [
             self._read(levels, width, float(threshold), float(scale))
             for levels, threshold, scale in zip(answers, thresholds, images.scales, strict=True)

@@ -76,6 +76,8 @@ def _truncated(boxes: Floats) -> Floats:
 def _images(outputs: tuple[Floats, ...]) -> list[list[_Level]]:
     if len(outputs) != 12:
         raise GraphRejected(f"a YuNet has 12 outputs, this one {len(outputs)}")
+    if any(out.ndim != 3 for out in outputs):
+        raise GraphRejected(f"a YuNet's outputs are (N, n, c), those of this one {[out.shape for out in outputs]}")
     cls, obj, boxes, landmarks = (sorted(outputs[i : i + 3], key=lambda out: -out.shape[1]) for i in (0, 3, 6, 9))
     return [
         [(c[i, :, 0], o[i, :, 0], b[i], k[i]) for c, o, b, k in zip(cls, obj, boxes, landmarks, strict=True)]

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from visage.faces import Pixels
+from visage.geometry.area import shrink_into
 
 # Past this enlargement a small picture is all face, which detectors trained on whole scenes miss;
 # the reference then leaves a margin (0.9: s > 2, factor 0.7).
@@ -26,26 +27,25 @@ def letterbox(pixels: Pixels, into: tuple[int, int]) -> tuple[Pixels, float]:
     """
     height, width = pixels.shape[:2]
     scale = fit_scale(width, height, into)
-    fitted = _resize(pixels, scale)
-    if fitted.shape[:2] == (into[1], into[0]):
-        return fitted, scale
-    canvas = np.zeros((into[1], into[0], 3), np.uint8)
-    canvas[: fitted.shape[0], : fitted.shape[1]] = fitted
+    if scale == 1.0 and (width, height) == into:
+        return pixels, scale
+    # OpenCV would refuse a side that rounds to nothing (10000×1 pixels); it is one pixel then.
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    canvas = np.empty((into[1], into[0], 3), np.uint8)
+    canvas[rows:] = 0
+    canvas[:rows, columns:] = 0
+    if scale < 1.0 and min(width, height) * scale > 0.5 and not (1.0 / scale).is_integer():
+        shrink_into(canvas, pixels, scale)
+    else:
+        canvas[:rows, :columns] = _resized(pixels, (columns, rows), scale)
     return canvas, scale
 
 
-def _resize(pixels: Pixels, scale: float) -> Pixels:
+def _resized(pixels: Pixels, size: tuple[int, int], scale: float) -> Pixels:
+    """By OpenCV: enlarged, or shrunk in whole steps, or thinner than a pixel, which no factor fits."""
     if scale == 1.0:
         return pixels
-    height, width = pixels.shape[:2]
+    if min(pixels.shape[:2]) * scale <= 0.5:
+        return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
-    # OpenCV refuses a side that rounds to nothing (10000×1 pixels); it is one pixel then.
-    if min(round(width * scale), round(height * scale)) < 1:
-        target = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return np.asarray(cv2.resize(pixels, target, interpolation=method), np.uint8)
     return np.asarray(cv2.resize(pixels, (0, 0), fx=scale, fy=scale, interpolation=method), np.uint8)
-
-
-def floor_to(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    """`size` rounded down to multiples of `stride`, at least one of each."""
-    return max(stride, size[0] // stride * stride), max(stride, size[1] // stride * stride)

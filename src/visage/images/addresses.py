@@ -42,7 +42,8 @@ class AddressPolicy:
 
 
 def _public(ip: _Address) -> bool:
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local  # fec0::/10 counts as global
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not site_local
 
 
 def _reached(ip: _Address) -> list[_Address]:

@@ -11,6 +11,7 @@ import numpy as np
 import pi_heif
 import PIL.Image
 import simplejpeg
+from PIL import BmpImagePlugin, IcoImagePlugin, PngImagePlugin
 from PIL.Image import Image as PilImage
 
 from visage.errors import ImageError, ImageTooLarge, ImageUndecodable, UnsupportedFormat
@@ -25,6 +26,10 @@ _READ_BY_PILLOW = frozenset({"GIF", "ICO", "HEIF", "AVIF"})
 _UPRIGHT_ALREADY = frozenset({"TIFF"})
 _NAMES = "JPEG, PNG, WebP, GIF, BMP, TIFF, JPEG 2000, AVIF, HEIC, ICO, PNM"
 
+_ICON, _PNG = b"\0\0\1\0", b"\x89PNG\r\n\x1a\n"
+# The chunks of a PNG that can hold an orientation: EXIF, EXIF as ImageMagick writes it, XMP.
+_PNG_EXIF = (b"eXIf", b"Raw profile type", b"iTXt")
+_MOST_CHUNK = 32 * 1024 * 1024  # bytes that a PNG's chunk may say it has beyond those that came
 _ORIENTATION_TAG = 0x0112
 _DAMAGED = "the picture is damaged or cut short; what could be read was used"
 
@@ -75,14 +80,15 @@ class Decoder:
             raise ImageUndecodable("Can't decode file, possibly not an image: it is empty")
         if len(data) > self.limits.bytes:
             raise ImageTooLarge(f"The image has {len(data)} bytes; at most {self.limits.bytes} are read")
+        if data.startswith(_ICON):
+            self._check_size(*_size_in_icon(data))  # Pillow decodes an icon as it opens it
         with _opened(data) as header:
-            self._check_size(header)
-            kind, turn = header.format or "", _orientation(header)
+            self._check_size(*header.size)
+            kind, turn = header.format or "", _orientation(header, data)
             pixels, said = _pixels(data, header, kind)
         return Image(np.ascontiguousarray(turn(pixels)), kind, said)
 
-    def _check_size(self, header: PilImage) -> None:
-        width, height = header.size
+    def _check_size(self, width: int, height: int) -> None:
         if width * height > self.limits.pixels:
             raise ImageTooLarge(f"The image has {width}×{height} pixels; at most {self.limits.pixels} are decoded")
         if width < 1 or height < 1:
@@ -96,6 +102,18 @@ def _opened(data: bytes) -> PilImage:
     except PIL.UnidentifiedImageError:
         raise _foreign(data) from None
     except Exception as exc:  # plugins raise whatever a broken header makes them stumble over
+        raise ImageUndecodable("Can't decode file, possibly not an image: its header is broken") from exc
+
+
+def _size_in_icon(data: bytes) -> tuple[int, int]:
+    """Width and height of the picture that Pillow takes from an icon file; the file's own list may lie about it."""
+    stream = io.BytesIO(data)
+    try:
+        at = IcoImagePlugin.IcoFile(stream).entry[0].offset
+        stream.seek(at)
+        png = data.startswith(_PNG, at)
+        return (PngImagePlugin.PngImageFile(stream) if png else BmpImagePlugin.DibImageFile(stream)).size
+    except Exception as exc:  # as in `_opened`
         raise ImageUndecodable("Can't decode file, possibly not an image: its header is broken") from exc
 
 
@@ -116,7 +134,7 @@ def _pixels(data: bytes, header: PilImage, kind: str) -> tuple[Pixels, tuple[str
     """As stored, not turned yet, BGR; and what is to be said about it."""
     if kind in ("JPEG", "MPO") and header.mode != "CMYK":
         return _jpeg(data)
-    if kind not in _READ_BY_PILLOW:
+    if kind not in _READ_BY_PILLOW and (kind != "PNG" or _chunks_are_plausible(data)):
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         try:
             decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -125,6 +143,17 @@ def _pixels(data: bytes, header: PilImage, kind: str) -> tuple[Pixels, tuple[str
         if decoded is not None and decoded.size:
             return np.asarray(decoded, np.uint8), ()
     return _by_pillow(header), ()
+
+
+def _chunks_are_plausible(data: bytes) -> bool:
+    """Whether OpenCV may read this PNG: it makes room for what a chunk says it has, up to 4 GiB."""
+    at, most = len(_PNG), max(len(data), _MOST_CHUNK)
+    while at + 4 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length > most:
+            return False
+        at += length + 12  # length, name and checksum
+    return True
 
 
 def _jpeg(data: bytes) -> tuple[Pixels, tuple[str, ...]]:
@@ -147,10 +176,12 @@ def _by_pillow(header: PilImage) -> Pixels:
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
 
 
-def _orientation(header: PilImage) -> Callable[[Pixels], Pixels]:
+def _orientation(header: PilImage, data: bytes) -> Callable[[Pixels], Pixels]:
     """The turn that the EXIF orientation asks for (TIFF 6.0, tag 274); none for a broken or unknown one."""
     if header.format in _UPRIGHT_ALREADY:
         return _TURNS[1]
+    if header.format == "PNG" and not any(mark in data for mark in _PNG_EXIF):
+        return _TURNS[1]  # Pillow would decode all pixels to look for a block behind them
     try:
         value = header.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # a broken EXIF block costs the turn, never the picture

@@ -6,6 +6,7 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Self
 from urllib.parse import urljoin
@@ -22,6 +23,7 @@ _MOST_REDIRECTS = 5
 _NOT_THE_CALLERS = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "upgrade"}
 )
+_MOST_PORT = 65_535  # the event loop stumbles over larger ones
 _MOST_NAME = 200  # characters of a caller's URL or path that an error repeats
 
 
@@ -105,10 +107,11 @@ class Folder:
             handle = os.open(found, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except (OSError, ValueError):
             raise ImageUnreachable(f"File: '{name}' not found") from None
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(handle)  # a file object of a directory cannot even be made to close it
+            raise ImageUnreachable(f"File: '{name}' is no regular file")
         with os.fdopen(handle, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageUnreachable(f"File: '{name}' is no regular file")
             if status.st_size > self._limit:
                 raise ImageTooLarge(f"The image has {status.st_size} bytes; at most {self._limit} are read")
             return file.read(self._limit + 1)
@@ -137,7 +140,11 @@ class Downloader:
         # No connection is kept: a pooled one could be used again for another name at the same address.
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=0)
         self._transport = transport or httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
-        self._client = httpx.AsyncClient(transport=self._transport, follow_redirects=False, trust_env=False)
+        # A cookie of one caller's server is no business of the next caller's.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        self._client = httpx.AsyncClient(
+            transport=self._transport, cookies=no_cookies, follow_redirects=False, trust_env=False
+        )
 
     async def fetch(self, source: Remote) -> bytes:
         """The body of a 2xx answer. Raises UrlForbidden, ImageUnreachable or ImageTooLarge."""
@@ -160,8 +167,8 @@ class Downloader:
             if isinstance(answer, bytes):
                 return answer
             following = urljoin(url, answer)
-            if httpx.URL(following).host != httpx.URL(url).host:
-                headers = dict(self._headers)  # a caller's credentials stay with the host that they are for
+            if not _same_server(httpx.URL(url), httpx.URL(following)):
+                headers = dict(self._headers)  # a caller's credentials stay with the server that they are for
             url = following
         raise ImageUnreachable(f"{name} redirects more than {_MOST_REDIRECTS} times")
 
@@ -170,6 +177,8 @@ class Downloader:
         target = httpx.URL(url)
         if target.scheme not in ("http", "https") or not target.host:
             raise UrlForbidden(f"{name} leads to something else than http or https")
+        if (target.port or 0) > _MOST_PORT:
+            raise ImageUnreachable(f"{name} cannot be fetched: there is no port {target.port}")
         response = await self._connected(target, headers, await self._addresses(target, name))
         try:
             if response.status_code in _REDIRECTS and "location" in response.headers:
@@ -234,6 +243,14 @@ class Downloader:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _same_server(one: httpx.URL, other: httpx.URL) -> bool:
+    """Same host, scheme and port, or the same host's step from plain http to https on the usual ports."""
+    if one.host != other.host:
+        return False
+    upgraded = (one.scheme, one.port, other.scheme, other.port) == ("http", None, "https", None)
+    return upgraded or (one.scheme, one.port) == (other.scheme, other.port)
 
 
 def _shown(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from visage.backends.base import Preprocess
-from visage.errors import ConfigurationError, UnknownModel
+from visage.errors import ConfigurationError, UnknownFamily, UnknownModel
 from visage.families import family
 
 
@@ -28,7 +28,7 @@ class PreprocessOverride(_Data):
     """What differs from the family's own preprocessing."""
 
     mean: float | None = None
-    std: float | None = None
+    std: float | None = Field(default=None, gt=0)
     colours: Literal["rgb", "bgr"] | None = None
 
 
@@ -112,26 +112,44 @@ def read_catalogue(models_dir: Path) -> Catalogue:
     Raises ConfigurationError naming the file, the entry and the field.
     """
     path = models_dir / "models.json"
-    text = path.read_text("utf-8") if path.is_file() else _packaged()
     try:
+        text = path.read_text("utf-8") if path.is_file() else _packaged()
         return parse_catalogue(json.loads(text))
-    except (ValueError, TypeError) as exc:
+    except OSError as exc:
+        raise ConfigurationError(f"{path} cannot be read ({exc.strerror}); set MODELS_DIR to the folder of it") from exc
+    except UnknownFamily as exc:
+        raise UnknownFamily(f"{path}: {exc}") from exc
+    except ValueError as exc:
         raise ConfigurationError(f"{path}: {exc}") from exc
 
 
-def parse_catalogue(data: Mapping[str, Any]) -> Catalogue:
-    """{name: fields} → Catalogue; ValueError naming the entry and the field."""
-    entries = {}
-    for name, fields in data.items():
-        try:
-            entries[name] = Entry(name=name, **fields)
-        except ValidationError as exc:
-            first = exc.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"model {name!r}, field {where!r}: {first['msg']}") from exc
-        family(entries[name].family)
-    return Catalogue(entries)
+def parse_catalogue(data: Any) -> Catalogue:
+    """{name: fields} → Catalogue; UnknownFamily or ValueError naming the entry and the field."""
+    if not isinstance(data, dict):
+        raise ValueError("a JSON object of models by name is expected")
+    return Catalogue({name: _entry(name, fields) for name, fields in data.items()})
+
+
+def _entry(name: str, fields: Any) -> Entry:
+    if not isinstance(fields, dict):
+        raise ValueError(f"model {name!r}: a JSON object of fields is expected")
+    if "name" in fields:
+        raise ValueError(f"model {name!r}, field 'name': the key is the name")
+    try:
+        entry = Entry(name=name, **fields)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"model {name!r}, field {where!r}: {first['msg']}") from exc
+    try:
+        family(entry.family)
+    except UnknownFamily as exc:
+        raise UnknownFamily(f"model {name!r}, field 'family': {exc}") from exc
+    return entry
 
 
 def _packaged() -> str:
-    return (resources.files("visage.zoo") / "models.json").read_text("utf-8")
+    """The copy inside an installed package; in a source checkout the original."""
+    inside = resources.files("visage.zoo") / "models.json"
+    original = Path(__file__).resolve().parents[3] / "models" / "models.json"
+    return inside.read_text("utf-8") if inside.is_file() or not original.is_file() else original.read_text("utf-8")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -17,6 +18,9 @@ from visage.errors import GraphRejected
 
 def rewrite(source: Path, target: Path, names: Sequence[str]) -> None:
     """Read `source`, apply the rewrites `names`, write `target`. Raises GraphRejected."""
+    for name in names:
+        if name not in REWRITES:
+            raise GraphRejected(f"rewrite {name!r} is not one of: {', '.join(REWRITES)}")
     try:
         model = onnx.load(source)
         for name in names:
@@ -24,10 +28,11 @@ def rewrite(source: Path, target: Path, names: Sequence[str]) -> None:
         del model.graph.value_info[:]  # stale shapes would contradict the new ones
         onnx.checker.check_model(model)
         onnx.save(model, target)
-    except KeyError as exc:
-        raise GraphRejected(f"rewrite {exc} is not one of: {', '.join(REWRITES)}") from exc
-    except (onnx.checker.ValidationError, ValueError, AttributeError) as exc:
-        raise GraphRejected(f"{source.name} cannot be rewritten: {str(exc).splitlines()[0]}") from exc
+    except DecodeError as exc:
+        raise GraphRejected(f"{source.name} is no ONNX file") from exc
+    except (onnx.checker.ValidationError, ValueError, TypeError, AttributeError, LookupError) as exc:
+        reason = str(exc).strip().partition("\n")[0]
+        raise GraphRejected(f"{source.name} cannot be rewritten: {reason}") from exc
 
 
 def fold_dequantize(model: onnx.ModelProto) -> None:

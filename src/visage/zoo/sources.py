@@ -27,7 +27,7 @@ class PackageSource:
         if find_spec(package) is None:
             raise DownloadFailed(f"package {package!r} is not installed: pip install -r requirements.txt")
         found = self._located(package, file)
-        if not found.is_file():
+        if found is None:
             raise DownloadFailed(f"package {package!r} has no file {file!r}")
         shutil.copyfile(found, into)
 
@@ -35,10 +35,10 @@ class PackageSource:
         return f"package {self._where.package}: {self._where.file}"
 
     @staticmethod
-    def _located(package: str, file: str) -> Path:
+    def _located(package: str, file: str) -> Path | None:
         spec = find_spec(package)
         roots = list(spec.submodule_search_locations or []) if spec else []
-        return next((Path(root) / file for root in roots if (Path(root) / file).is_file()), Path(file))
+        return next((Path(root) / file for root in roots if (Path(root) / file).is_file()), None)
 
 
 def data_file(name: str) -> Path:

@@ -16,6 +16,7 @@ from visage.images.fetching import ImageSource, Raw
 
 router = APIRouter(tags=["pictures"])
 
+_EXAMPLE = {"images": {"urls": ["grace_hopper.jpg"]}, "threshold": 0.6}
 _JPEG, _PNG = "image/jpeg", "image/png"
 _QUALITY = 95
 
@@ -39,12 +40,18 @@ def _schema(model: type) -> dict[str, str]:
     summary="Draw the faces of an image",
     responses=_ANSWERS,
     response_class=Response,
-    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _schema(DrawBody)}}}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _schema(DrawBody), "example": _EXAMPLE}},
+        }
+    },
 )
 async def draw_detections(request: Request) -> Response:
     """The first image with boxes, landmarks, scores and sizes drawn in."""
     body = await read_body(request, DrawBody)
-    sources, _ = image_sources(body.images, body.headers_or(state_of(request).settings))
+    settings = state_of(request).settings
+    sources, _ = image_sources(body.images, body.headers_or(settings), settings.max_images)
     if not sources:
         raise missing("images", "One image is needed, in images.data or images.urls")
     return await _drawn(request, body, sources[0])
@@ -89,7 +96,7 @@ async def _drawn(request: Request, fields: DrawFields, source: ImageSource) -> R
     image = await runtime.service.read(source, context.deadline)
     found = await runtime.service.faces(image, fields.options(state.settings), context.deadline)
     context.count([Outcome(found)])
-    wants_png = accepts(request.headers.get("accept"), (_JPEG, _PNG), _JPEG) == _PNG
+    wants_png = accepts(", ".join(request.headers.getlist("accept")), (_JPEG, _PNG), _JPEG) == _PNG
 
     def picture() -> bytes:
         canvas = draw(image.pixels, found, fields.drawing(), runtime.loaded["det"].entry.name)

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from visage.api.answers import embeddings, extraction, shape_of
-from visage.api.bodies import check_count, image_sources, missing, read_body, read_form
+from visage.api.bodies import image_sources, missing, read_body, read_form
 from visage.api.context import RequestContext, context_of
 from visage.api.encoding import MSGPACK, answer_type, render
 from visage.api.schemas import ExtractAnswer, ExtractBody, ExtractFields, Problem
@@ -62,7 +62,7 @@ async def extract(request: Request) -> Response:
     """
     settings = state_of(request).settings
     body = await read_body(request, ExtractBody)
-    sources, warnings = image_sources(body.images, body.headers_or(settings))
+    sources, warnings = image_sources(body.images, body.headers_or(settings), settings.max_images)
     return await _answer(request, body, sources, warnings)
 
 
@@ -103,11 +103,10 @@ async def multipart_extract(request: Request) -> Response:
 
 async def _answer(request: Request, fields: ExtractFields, sources: list[ImageSource], warnings: list[str]) -> Response:
     state, context = state_of(request), context_of(request)
-    check_count(len(sources), state.settings.max_images)
     options = fields.options(state.settings)
     outcomes = await state.ready().service.extract(sources, options, context.deadline, crops=bool(fields.embed_only))
     context.count(outcomes)
-    media_type = answer_type(request.headers.get("accept"), bool(fields.msgpack))
+    media_type = answer_type(", ".join(request.headers.getlist("accept")), bool(fields.msgpack))
     shape = shape_of(
         fields.api_ver if fields.api_ver is not None else state.settings.def_api_ver,
         state.settings.compat_api,

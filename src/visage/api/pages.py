@@ -1,0 +1,99 @@
+"""The API's document and the two pages that show it, without any outside asset."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from visage.api.schemas import DrawBody, DrawFields, ExtractBody, ExtractFields
+
+# fastapi-offline brings the assets; its own application factory is not used, since ReDoc's script, as it comes,
+# fetches a logo from its maker.
+_ASSETS = Path(fastapi_offline.__file__).parent / "static"
+_STATIC = "/static"
+_REDOC_SCRIPT = "redoc.standalone.js"
+_OUTSIDE_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+_NO_LOGO = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
+
+
+def add_pages(app: FastAPI) -> None:
+    """Routes /docs and /redoc, their assets, and the document behind /openapi.json."""
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        root = _root(request)
+        return get_swagger_ui_html(
+            openapi_url=f"{root}/openapi.json",
+            title=f"{app.title} API",
+            oauth2_redirect_url=f"{root}/docs/oauth2-redirect",
+            swagger_js_url=f"{root}{_STATIC}/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}{_STATIC}/swagger-ui.css",
+            swagger_favicon_url=f"{root}{_STATIC}/favicon.png",
+        )
+
+    @app.get("/docs/oauth2-redirect", include_in_schema=False)
+    async def oauth2_redirect() -> HTMLResponse:
+        return get_swagger_ui_oauth2_redirect_html()
+
+    @app.get("/redoc", include_in_schema=False)
+    async def redoc(request: Request) -> HTMLResponse:
+        root = _root(request)
+        return get_redoc_html(
+            openapi_url=f"{root}/openapi.json",
+            title=f"{app.title} API",
+            redoc_js_url=f"{root}{_STATIC}/{_REDOC_SCRIPT}",
+            redoc_favicon_url=f"{root}{_STATIC}/favicon.png",
+            with_google_fonts=False,
+        )
+
+    @app.get(f"{_STATIC}/{_REDOC_SCRIPT}", include_in_schema=False)
+    async def redoc_script() -> Response:
+        return Response(_redoc_script(), media_type="text/javascript")
+
+    app.mount(_STATIC, StaticFiles(directory=_ASSETS), name="static")
+
+
+@cache
+def _redoc_script() -> bytes:
+    return (_ASSETS / _REDOC_SCRIPT).read_bytes().replace(_OUTSIDE_LOGO, _NO_LOGO)
+
+
+def _root(request: Request) -> str:
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the bodies that the routes read themselves."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for model in (ExtractBody, ExtractFields, DrawBody, DrawFields):
+            made = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            inner = made.pop("$defs", {})
+            schemas.update({name: _without_null(schema) for name, schema in inner.items()})
+            schemas[model.__name__] = _without_null(made)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A body's schema as people read it: a field may be left out. That null means the same goes without saying;
+    a page that fills in forms from the schema would send the text "null".
+    """
+    properties = {name: _not_null(field) for name, field in schema.get("properties", {}).items()}
+    return {**schema, "properties": properties} if properties else schema
+
+
+def _not_null(field: dict[str, Any]) -> dict[str, Any]:
+    kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) == len(field.get("anyOf", [])):
+        return field
+    rest = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
+    return {**kinds[0], **rest} if len(kinds) == 1 else {**rest, "anyOf": kinds}

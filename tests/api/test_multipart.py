@@ -1,0 +1,130 @@
+"""Forms: files and fields."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import Client, b64, constant_client
+from tests.wire import CROP, PHOTO, TEXT
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with constant_client(MAX_IMAGES="4") as client:
+        yield client
+
+
+def send(client: Client, *files: bytes, name: str = "files", **fields: str) -> Any:
+    parts = [(name, (f"{i}.jpg", data, "image/jpeg")) for i, data in enumerate(files)]
+    return client.post("/multipart/extract", files=parts, data=fields)
+
+
+def test_several_files_are_answered_in_order(client: Client) -> None:
+    answer = send(client, PHOTO, TEXT, PHOTO)
+    assert answer.status_code == 200
+    assert [len(image["faces"]) for image in answer.json()["data"]] == [2, 0, 2]
+    assert answer.json()["data"][1]["status"] == "failed"
+
+
+def test_a_form_is_answered_as_json_is(client: Client) -> None:
+    fields = {"return_landmarks": "true", "threshold": "0.8", "extract_ga": "1", "api_ver": "2"}
+    form = send(client, PHOTO, **fields).json()
+    body = {
+        "images": {"data": [b64(PHOTO)]},
+        "return_landmarks": True,
+        "threshold": 0.8,
+        "extract_ga": True,
+        "api_ver": "2",
+    }
+    plain = client.post("/extract", json=body).json()
+    assert form["data"][0]["faces"] == plain["data"][0]["faces"]
+    assert list(form) == list(plain)
+
+
+def test_the_name_of_a_file_field_is_free(client: Client) -> None:
+    """`file` from the reference's drawing route, `image` from habit."""
+    for name in ("file", "files", "image"):
+        assert len(send(client, PHOTO, name=name).json()["data"]) == 1
+
+
+def test_crops_lists_and_msgpack_can_be_asked_for_in_a_form(client: Client) -> None:
+    assert send(client, CROP, embed_only="true").json()["data"][0]["faces"][0]["size"] == 112
+    assert isinstance(send(client, PHOTO, api_ver="1").json(), list)
+    assert send(client, PHOTO, msgpack="true").headers["content-type"] == "application/x-msgpack"
+
+
+@pytest.mark.parametrize("size", ["320,320", "[320, 320]", "320, 320"])
+def test_a_size_in_a_form_is_two_numbers(client: Client, size: str) -> None:
+    assert "max_size" in send(client, PHOTO, max_size=size).json()["data"][0]["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"threshold": "much"},
+        {"threshold": "nan"},
+        {"max_size": "320"},
+        {"max_size": "a,b"},
+        {"limit_faces": "-1"},
+        {"min_face_size": "9" * 400},
+        {"limit_faces": "9" * 400},
+        {"return_landmarks": "perhaps"},
+        {"img_req_headers": "{}"},
+    ],
+)
+def test_wrong_fields_are_refused_with_the_place(client: Client, fields: dict[str, str]) -> None:
+    answer = send(client, PHOTO, **fields)
+    assert answer.status_code == 422
+    (field,) = fields
+    assert {tuple(fault["loc"][:2]) for fault in answer.json()["detail"]} == {("body", field)}
+    assert len(answer.content) < 2000
+
+
+@pytest.mark.parametrize("count", [5, 6, 40])
+def test_more_files_than_allowed_are_too_large(client: Client, count: int) -> None:
+    assert send(client, *[PHOTO] * 4).status_code == 200
+    answer = send(client, *[TEXT] * count)
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "urn:visage:request-too-large" and "MAX_IMAGES" in answer.json()["detail"]
+
+
+BOUND = "multipart/form-data; boundary=x"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data", b"no boundary"),
+        (BOUND, b""),
+        (BOUND, b"garbage"),
+        (BOUND, b"--x\r\ngarbage\r\n--x--"),
+        (BOUND, b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n"),
+        ("application/x-www-form-urlencoded", b"files=a&threshold=0.5"),
+        ("application/json", b"{}"),
+        ("", b"a"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/multipart/extract", "/multipart/draw_detections"])
+def test_what_is_no_form_with_a_file_is_refused(client: Client, path: str, content_type: str, body: bytes) -> None:
+    answer = client.post(path, content=body, headers={"content-type": content_type})
+    assert answer.status_code == 422, answer.text
+    assert isinstance(answer.json()["detail"], list)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*SpooledTemporaryFile")  # Starlette leaves it to the collector
+def test_a_form_that_is_cut_off_is_refused(client: Client) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\ncut off'
+    answer = client.post("/multipart/extract", content=body, headers={"content-type": BOUND})
+    assert answer.status_code == 422
+
+
+def test_a_form_of_very_many_or_very_long_fields_is_refused(client: Client) -> None:
+    many = {f"field{i}": "x" for i in range(500)}
+    assert send(client, PHOTO, **many).status_code == 422
+    assert send(client, PHOTO, threshold="1" * 2_000_000).status_code == 422
+
+
+def test_a_file_name_is_nobodys_path(client: Client) -> None:
+    parts = {"files": ("../../etc/passwd\x00.jpg", PHOTO, "text/plain")}
+    assert len(client.post("/multipart/extract", files=parts).json()["data"][0]["faces"]) == 2

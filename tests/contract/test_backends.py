@@ -1,0 +1,94 @@
+"""What every backend must compute: each family's tiny network, fed each way, equals numpy."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.networks import Embedder, Head, dense, model_file, pictures, scrfd_heads, yunet_heads
+from visage.backends import BACKENDS, backend
+from visage.backends.base import Preprocess, Session, Sizes
+from visage.faces import Detections, ImageBatch
+from visage.families import FAMILIES, family
+
+FEEDS = [
+    Preprocess(mean, std, colours)
+    for (mean, std), colours in product([(0.0, 1.0), (127.5, 127.5), (127.5, 128.0)], ["rgb", "bgr"])
+]
+DETECTORS = {"scrfd": scrfd_heads(), "yunet": yunet_heads()}
+
+
+def opened(name: str, path: Path, feed: Preprocess) -> Session:
+    return backend(name)(model_file(path, feed))
+
+
+def test_every_family_is_tested_here() -> None:
+    assert set(FAMILIES) == {*DETECTORS, "arcface"}
+
+
+@pytest.mark.parametrize("feed", FEEDS, ids=str)
+@pytest.mark.parametrize("heads", DETECTORS.values(), ids=DETECTORS)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_detector_s_outputs_are_numpy_s_fault_03(
+    tmp_path: Path, name: str, heads: list[Head], feed: Preprocess
+) -> None:
+    session = opened(name, dense(tmp_path / "a.onnx", heads), feed)
+    pixels = pictures(3, (96, 64))
+    outputs = session.run(pixels)
+
+    assert session.sizes == Sizes() and session.max_batch == 0
+    for out, head in zip(outputs, heads, strict=True):
+        np.testing.assert_allclose(out, head(feed(pixels)), rtol=1e-4, atol=1e-4)
+    session.close()
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("feed", FEEDS, ids=str)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_an_embedder_s_output_is_numpy_s_fault_03(tmp_path: Path, name: str, feed: Preprocess, layout: str) -> None:
+    feed = Preprocess(feed.mean, feed.std, feed.colours, layout)  # type: ignore[arg-type]
+    tiny = Embedder.of(8)
+    session = opened(name, tiny.save(tmp_path / "a.onnx", layout=feed.layout), feed)
+    crops = pictures(3, (112, 112))
+
+    (got,) = session.run(crops)
+    np.testing.assert_allclose(got, tiny(feed(crops), feed.layout), rtol=1e-4, atol=1e-3)
+    session.close()
+
+
+def test_a_mix_up_of_colours_would_show() -> None:
+    crops, tiny = pictures(3, (112, 112)), Embedder.of(8)
+    for mean, std in ((0.0, 1.0), (127.5, 127.5)):
+        right, wrong = (tiny(Preprocess(mean, std, colours)(crops)) for colours in ("rgb", "bgr"))
+        assert np.abs(right - wrong).max() > 0.1
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 2])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_batch_equals_its_pictures_alone_whatever_the_file_takes_fault_10(
+    tmp_path: Path, name: str, batch: int | str
+) -> None:
+    taken = 4 if batch == 2 else 3  # a fixed batch of two takes twos
+    pixels = pictures(taken, (96, 64))
+    for task, heads in DETECTORS.items():
+        path = dense(tmp_path / f"{task}.onnx", heads, batch=batch, size=(64, 96))
+        alone = family(task).build(
+            opened(name, dense(tmp_path / f"{task}-1.onnx", heads), FAMILIES[task].preprocess), {}
+        )
+        together = family(task).build(opened(name, path, FAMILIES[task].preprocess), {})
+        thresholds = np.full(taken, 0.5, np.float32)
+        scales = np.linspace(0.5, 2, taken)
+        found = together.detect(ImageBatch(pixels, scales), thresholds)
+        singly = [
+            alone.detect(ImageBatch(pixels[i : i + 1], scales[i : i + 1]), thresholds[:1])[0] for i in range(taken)
+        ]
+        assert any(len(image) for image in found)
+        for a, b in zip(found, singly, strict=True):
+            _same(a, b)
+
+
+def _same(a: Detections, b: Detections) -> None:
+    np.testing.assert_allclose(a.boxes, b.boxes, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+    np.testing.assert_allclose(a.landmarks, b.landmarks, rtol=1e-4, atol=1e-3)

@@ -1,0 +1,212 @@
+import threading
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+import pytest
+
+from visage.batching import Batcher
+from visage.errors import InferenceFailed, Overloaded
+
+HANG = 30  # seconds; only ever reached by a fault
+
+
+class Gated:
+    """A run function that waits for the test, and remembers its batches: each item doubled."""
+
+    def __init__(self, open_: bool = False) -> None:
+        self.batches: list[list[int]] = []
+        self.entered = threading.Semaphore(0)
+        self._gate = threading.Event()
+        if open_:
+            self._gate.set()
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        self.entered.release()
+        assert self._gate.wait(HANG)
+        return [2 * item for item in items]
+
+    def open(self) -> None:
+        self._gate.set()
+
+    def wait_entered(self) -> None:
+        assert self.entered.acquire(timeout=HANG)
+
+
+def results(futures: Sequence[Future[Any]]) -> list[Any]:
+    return [future.result(HANG) for future in futures]
+
+
+def test_an_idle_worker_takes_a_single_item_at_once() -> None:
+    run = Gated(open_=True)
+    with Batcher(run, name="double", max_batch=8) as batcher:
+        assert results(batcher.submit([21])) == [42]
+    assert run.batches == [[21]]
+
+
+def test_callers_that_wait_are_joined_up_to_the_largest_batch() -> None:
+    run = Gated()
+    with Batcher(run, name="double", max_batch=3) as batcher:
+        first = batcher.submit([0])
+        run.wait_entered()
+        later = [batcher.submit([i]) for i in range(1, 6)]
+        assert batcher.waiting == 5
+        run.open()
+        assert results(first) == [0]
+        assert [results(futures) for futures in later] == [[2], [4], [6], [8], [10]]
+        assert batcher.waiting == 0
+    assert run.batches == [[0], [1, 2, 3], [4, 5]]
+
+
+def test_a_submission_larger_than_a_batch_is_split_and_answered_in_order() -> None:
+    run = Gated(open_=True)
+    with Batcher(run, name="double", max_batch=4) as batcher:
+        assert results(batcher.submit(list(range(10)))) == [2 * i for i in range(10)]
+    assert max(len(batch) for batch in run.batches) <= 4
+    assert [item for batch in run.batches for item in batch] == list(range(10))
+
+
+def test_kinds_never_share_a_batch_and_the_oldest_item_goes_first() -> None:
+    run = Gated()
+    with Batcher(run, name="double", max_batch=8, kind=lambda item: item % 2) as batcher:
+        first = batcher.submit([100])
+        run.wait_entered()
+        rest = batcher.submit([1, 2, 3, 4, 5])
+        run.open()
+        assert results([*first, *rest]) == [200, 2, 4, 6, 8, 10]
+    assert run.batches == [[100], [1, 3, 5], [2, 4]]
+
+
+def test_a_failed_batch_fails_only_the_culprit() -> None:
+    entered, gate = threading.Semaphore(0), threading.Event()
+
+    def run(items: Sequence[int]) -> list[float]:
+        entered.release()
+        assert gate.wait(HANG)
+        return [1 / item for item in items]
+
+    with Batcher(run, name="inverse", max_batch=8) as batcher:
+        first = batcher.submit([1])
+        assert entered.acquire(timeout=HANG)
+        good, bad, other = batcher.submit([2, 0, 4])
+        gate.set()
+        assert results([*first, good, other]) == [1.0, 0.5, 0.25]
+        assert isinstance(bad.exception(HANG), ZeroDivisionError)
+        assert results(batcher.submit([5])) == [0.2]  # the worker lives on
+
+
+def test_a_run_that_answers_the_wrong_number_fails() -> None:
+    with Batcher(lambda items: [0] * (len(items) + 1), name="miscounted") as batcher:
+        error = batcher.submit([1])[0].exception(HANG)
+    assert isinstance(error, InferenceFailed)
+    assert str(error) == "miscounted gave 2 answers for 1 items"
+
+
+def test_a_cancelled_caller_is_dropped_from_its_batch() -> None:
+    run = Gated()
+    with Batcher(run, name="double", max_batch=8) as batcher:
+        first = batcher.submit([0])
+        run.wait_entered()
+        gone, stays = batcher.submit([1, 2])
+        assert gone.cancel()
+        run.open()
+        assert results([*first, stays]) == [0, 4]
+        with pytest.raises(CancelledError):
+            gone.result(HANG)
+    assert run.batches == [[0], [2]]
+
+
+def test_a_queue_of_cancelled_callers_runs_nothing_and_harms_no_later_one() -> None:
+    run = Gated()
+    with Batcher(run, name="double", max_batch=8) as batcher:
+        first = batcher.submit([0])
+        run.wait_entered()
+        assert all(future.cancel() for future in batcher.submit([1, 2, 3]))
+        run.open()
+        assert results(first) == [0]
+        assert results(batcher.submit([4])) == [8]
+    assert run.batches == [[0], [4]]
+
+
+def test_what_is_already_running_cannot_be_cancelled() -> None:
+    run = Gated()
+    with Batcher(run, name="double") as batcher:
+        (future,) = batcher.submit([1])
+        run.wait_entered()
+        assert not future.cancel()
+        run.open()
+        assert future.result(HANG) == 2
+
+
+def test_a_full_queue_refuses_at_the_door_and_queues_nothing_of_that_submission() -> None:
+    run = Gated()
+    with Batcher(run, name="double", max_batch=8, max_waiting=3) as batcher:
+        first = batcher.submit([0])
+        run.wait_entered()
+        waiting = batcher.submit([1, 2])
+        with pytest.raises(Overloaded, match="double has 2 items waiting"):
+            batcher.submit([3, 4])
+        assert batcher.waiting == 2
+        last = batcher.submit([5])  # room for one there is
+        with pytest.raises(Overloaded):
+            batcher.submit([6])
+        run.open()
+        assert results([*first, *waiting, *last]) == [0, 2, 4, 10]
+    assert run.batches == [[0], [1, 2, 5]]
+
+
+def test_closing_finishes_what_waits_and_takes_nothing_more() -> None:
+    run = Gated()
+    batcher = Batcher(run, name="double", max_batch=2, max_waiting=10**9)
+    futures = batcher.submit([1, 2, 3, 4, 5])
+    run.wait_entered()
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    while True:  # closing has begun once submissions are refused
+        try:
+            futures += batcher.submit([6])
+        except Overloaded as refused:
+            assert "shutting down" in str(refused)
+            break
+    run.open()
+    closing.join(HANG)
+    assert not closing.is_alive()
+    assert all(future.done() for future in futures)
+    assert results(futures)[:5] == [2, 4, 6, 8, 10]
+
+
+def test_closing_an_idle_batcher_twice_is_no_harm() -> None:
+    batcher = Batcher(Gated(open_=True), name="double", workers=2)
+    batcher.close()
+    batcher.close()
+    with pytest.raises(Overloaded):
+        batcher.submit([1])
+
+
+def test_several_workers_run_at_the_same_time() -> None:
+    together = threading.Barrier(3)
+
+    def run(items: Sequence[int]) -> list[int]:
+        together.wait(HANG)  # broken unless three are inside
+        return list(items)
+
+    with Batcher(run, name="three", max_batch=1, workers=3) as batcher:
+        assert results(batcher.submit([1, 2, 3])) == [1, 2, 3]
+
+
+def test_the_size_of_each_batch_is_reported() -> None:
+    sizes: list[int] = []
+    run = Gated()
+    with Batcher(run, name="double", max_batch=4, observe=sizes.append) as batcher:
+        first = batcher.submit([0])
+        run.wait_entered()
+        rest = batcher.submit([1, 2, 3])
+        run.open()
+        results([*first, *rest])
+    assert sizes == [1, 3]
+
+
+def test_an_empty_submission_has_no_answers() -> None:
+    with Batcher(Gated(open_=True), name="double") as batcher:
+        assert batcher.submit([]) == []

@@ -1,0 +1,415 @@
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support import ConstantDetector, ConstantEmbedder, ConstantGenderAge, ConstantMasks
+from visage.backends.base import Sizes
+from visage.deadline import Deadline
+from visage.errors import CropRejected, DeadlineExceeded, InferenceFailed
+from visage.faces import Detections, Embedding, Floats, Image, ImageBatch, Pixels
+from visage.geometry.alignment import TEMPLATE, align
+from visage.options import ExtractOptions
+from visage.pipeline import CropStage, DetectionStage, FacePipeline, select
+
+HANG = 30  # seconds; only ever reached by a fault
+
+
+def faces_of(*rows: tuple[float, float, float]) -> Detections:
+    """Faces of these (score, width, height), side by side."""
+    boxes = [[100 * i, 0, 100 * i + width, height] for i, (_, width, height) in enumerate(rows)]
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array([score for score, _, _ in rows], np.float32),
+        np.broadcast_to(TEMPLATE.astype(np.float32), (len(rows), 5, 2)).copy(),
+    )
+
+
+class FixedDetector:
+    """Finds the same faces in every picture, in the picture's own pixels, and remembers its inputs."""
+
+    def __init__(self, found: Detections, sizes: Sizes | None = None, max_batch: int = 0) -> None:
+        self.found = found
+        self.sizes = sizes or Sizes()
+        self.max_batch = max_batch
+        self.inputs: list[tuple[int, ...]] = []
+
+    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
+        self.inputs.append(images.pixels.shape)
+        return [self.found[self.found.scores > threshold] for threshold in thresholds]
+
+
+class BrightnessEmbedder:
+    """Each crop's mean as its vector: an answer that tells which crop it is for."""
+
+    def __init__(self, max_batch: int = 0) -> None:
+        self.max_batch = max_batch
+        self.batches: list[int] = []
+
+    def predict(self, crops: Pixels, /) -> list[Embedding]:
+        self.batches.append(len(crops))
+        return [Embedding(np.array([crop.mean()], np.float32), 1.0) for crop in crops]
+
+
+@contextmanager
+def pipeline_of(
+    detector: Any = None, embedder: Any = None, *, attributes: bool = False, max_batch: int = 8, **how: Any
+) -> Iterator[FacePipeline]:
+    pipeline = FacePipeline(
+        DetectionStage(detector or ConstantDetector()),
+        CropStage("embedding", embedder, max_batch=max_batch) if embedder else None,
+        CropStage("gender_age", ConstantGenderAge()) if attributes else None,
+        CropStage("masks", ConstantMasks()) if attributes else None,
+        **how,
+    )
+    try:
+        yield pipeline
+    finally:
+        pipeline.close()
+
+
+def picture(width: int = 640, height: int = 480) -> Image:
+    noise = np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
+    return Image(noise)
+
+
+def later() -> Deadline:
+    return Deadline(HANG)
+
+
+# select
+
+
+def test_without_a_limit_faces_stand_by_score() -> None:
+    found = faces_of((0.9, 10, 10), (0.8, 50, 50), (0.7, 30, 30))
+    chosen, indices = select(found, ExtractOptions())
+    assert chosen.scores.tolist() == found.scores.tolist()
+    assert indices == [0, 1, 2]
+
+
+def test_a_limit_keeps_the_largest_by_area_largest_first() -> None:
+    found = faces_of((0.9, 10, 10), (0.8, 50, 10), (0.7, 30, 30), (0.6, 20, 20))
+    chosen, indices = select(found, ExtractOptions(limit_faces=2))
+    assert chosen.areas().tolist() == [900, 500]
+    assert indices == [0, 1]
+
+
+def test_a_limit_that_all_faces_meet_still_orders_by_area() -> None:
+    chosen, _ = select(faces_of((0.9, 10, 10), (0.8, 50, 50)), ExtractOptions(limit_faces=5))
+    assert chosen.areas().tolist() == [2500, 100]
+
+
+def test_faces_of_equal_area_stand_by_score_under_a_limit() -> None:
+    chosen, _ = select(faces_of((0.9, 10, 20), (0.8, 20, 10), (0.7, 40, 5)), ExtractOptions(limit_faces=2))
+    assert chosen.scores.tolist() == pytest.approx([0.9, 0.8])
+
+
+def test_many_faces_of_equal_area_stand_by_score_under_a_limit() -> None:
+    crowd = faces_of(*((1 - i / 100, 10 + 10 * (i % 2), 10) for i in range(90)))
+    chosen, _ = select(crowd, ExtractOptions(limit_faces=80))
+    assert chosen.scores.tolist() == [*crowd.scores[1::2].tolist(), *crowd.scores[::2].tolist()][:80]
+
+
+def test_a_face_as_wide_as_the_least_width_stays_and_indices_count_before_that_filter() -> None:
+    found = faces_of((0.9, 10, 10), (0.8, 40, 10), (0.7, 39.9, 90), (0.6, 41, 10))
+    chosen, indices = select(found, ExtractOptions(min_face_size=40))
+    assert chosen.widths().tolist() == [40, 41]
+    assert indices == [1, 3]
+
+
+def test_the_least_width_is_judged_after_the_limit() -> None:
+    tall_and_wide = faces_of((0.9, 10, 900), (0.8, 50, 50))
+    chosen, indices = select(tall_and_wide, ExtractOptions(limit_faces=1, min_face_size=40))
+    assert len(chosen) == 0
+    assert indices == []
+
+
+rows = st.lists(st.tuples(st.floats(0.1, 1), st.integers(1, 90), st.integers(1, 90)), max_size=12)
+
+
+@settings(deadline=None)
+@given(rows, st.integers(0, 14), st.integers(0, 100))
+def test_a_selection_is_what_the_contract_says_for_any_faces(
+    given_rows: list[tuple[float, int, int]], limit: int, least: int
+) -> None:
+    ordered = sorted(given_rows, key=lambda row: -row[0])
+    chosen, indices = select(faces_of(*ordered), ExtractOptions(limit_faces=limit, min_face_size=least))
+    kept = sorted(ordered, key=lambda row: -row[1] * row[2])[:limit] if limit else ordered
+    expected = [(i, row) for i, row in enumerate(kept) if row[1] >= least]
+    assert indices == [i for i, _ in expected]
+    assert chosen.widths().tolist() == [row[1] for _, row in expected]
+    assert chosen.scores.tolist() == pytest.approx([row[0] for _, row in expected])
+
+
+# faces
+
+
+def test_all_that_is_asked_for_is_answered_for_each_face() -> None:
+    image = picture()
+    with pipeline_of(embedder=ConstantEmbedder(), attributes=True) as pipeline:
+        answer = pipeline.faces(image, ExtractOptions(gender_age=True, masks=True, crops=True), later())
+    assert [face.index for face in answer.faces] == [0, 1]
+    assert [face.score for face in answer.faces] == pytest.approx([0.91, 0.7])
+    assert answer.size == (640, 480)
+    assert answer.scale == 1.0
+    assert answer.warnings == ()
+    crops = align(image.pixels, ConstantDetector.landmarks)
+    for face, crop, box in zip(answer.faces, crops, ConstantDetector.boxes, strict=True):
+        assert (face.box == box).all()
+        assert face.embedding is not None and face.gender_age is not None and face.mask is not None
+        assert face.crop is not None and (face.crop == crop).all()
+
+
+def test_what_is_not_asked_for_is_not_computed() -> None:
+    embedder = BrightnessEmbedder()
+    with pipeline_of(embedder=embedder, attributes=True) as pipeline:
+        answer = pipeline.faces(picture(), ExtractOptions(embedding=False), later())
+    assert [(f.embedding, f.gender_age, f.mask, f.crop) for f in answer.faces] == [(None,) * 4] * 2
+    assert embedder.batches == []
+
+
+def test_crops_alone_need_no_network() -> None:
+    with pipeline_of() as pipeline:
+        answer = pipeline.faces(picture(), ExtractOptions(embedding=False, crops=True), later())
+    assert all(face.crop is not None and face.embedding is None for face in answer.faces)
+
+
+def test_a_picture_without_faces_runs_no_crop_network() -> None:
+    embedder = BrightnessEmbedder()
+    with pipeline_of(FixedDetector(Detections.none()), embedder) as pipeline:
+        answer = pipeline.faces(picture(), ExtractOptions(crops=True), later())
+    assert answer.faces == []
+    assert embedder.batches == []
+
+
+def test_many_faces_go_in_batches_and_each_keeps_its_own_answer() -> None:
+    image = picture(1200, 200)
+    found = faces_of(*[(0.9, 50, 50)] * 11)
+    beside = np.arange(11, dtype=np.float32)[:, None, None] * np.array([90, 0], np.float32)
+    found = Detections(found.boxes, found.scores, found.landmarks + beside)
+    embedder = BrightnessEmbedder()
+    with pipeline_of(FixedDetector(found), embedder, max_batch=4) as pipeline:
+        answer = pipeline.faces(image, ExtractOptions(crops=True), later())
+    assert embedder.batches == [4, 4, 3]
+    vectors = [face.embedding.vector[0] for face in answer.faces if face.embedding]
+    assert vectors == pytest.approx([float(np.mean(face.crop)) for face in answer.faces if face.crop is not None])
+    assert len(set(vectors)) == 11
+
+
+def test_a_network_that_takes_fewer_crops_is_given_fewer() -> None:
+    embedder = BrightnessEmbedder(max_batch=2)
+    with pipeline_of(FixedDetector(faces_of(*[(0.9, 9, 9)] * 5)), embedder, max_batch=8) as pipeline:
+        pipeline.faces(picture(), ExtractOptions(), later())
+    assert embedder.batches == [2, 2, 1]
+
+
+def test_the_faces_with_the_best_scores_are_answered_where_there_are_too_many_and_it_is_said() -> None:
+    found = faces_of((0.9, 10, 10), (0.8, 20, 20), (0.7, 90, 90))
+    with pipeline_of(FixedDetector(found), max_faces=2) as pipeline:
+        answer = pipeline.faces(picture(), ExtractOptions(embedding=False, limit_faces=1), later())
+        exact = pipeline.faces(picture(), ExtractOptions(0.75, embedding=False), later())
+    assert [face.score for face in answer.faces] == pytest.approx([0.8])
+    assert answer.warnings == ("3 faces were found; the 2 with the best scores are answered",)
+    assert len(exact.faces) == 2
+    assert exact.warnings == ()
+
+
+def test_what_has_no_network_is_said_and_only_where_it_was_asked_for() -> None:
+    everything = ExtractOptions(embedding=True, gender_age=True, masks=True)
+    with pipeline_of() as pipeline:
+        answer = pipeline.faces(picture(), everything, later())
+        silent = pipeline.faces(picture(), ExtractOptions(embedding=False), later())
+        assert pipeline.unanswered(everything) == list(answer.warnings)
+    assert [text.split()[0] for text in answer.warnings] == ["extract_embedding", "extract_ga", "detect_masks"]
+    assert [text.rsplit("(", 1)[1] for text in answer.warnings] == ["REC_NAME)", "GA_NAME)", "MASK_DETECTOR)"]
+    assert len(answer.faces) == 2
+    assert silent.warnings == ()
+
+
+def test_what_the_decoder_said_of_the_picture_comes_first() -> None:
+    image = Image(picture().pixels, "JPEG", ("cut short",))
+    with pipeline_of() as pipeline:
+        answer = pipeline.faces(image, ExtractOptions(), later())
+    assert answer.warnings[0] == "cut short"
+    assert len(answer.warnings) == 2
+
+
+def test_the_time_of_each_stage_is_reported() -> None:
+    seen: list[tuple[str, float]] = []
+    with pipeline_of(
+        embedder=ConstantEmbedder(), attributes=True, observe=lambda *stage: seen.append(stage)
+    ) as pipeline:
+        pipeline.faces(picture(), ExtractOptions(gender_age=True, masks=True), later())
+        assert list(pipeline.stages()) == ["detection", "embedding", "gender_age", "masks"]
+    assert [name for name, _ in seen] == ["detect", "align", "embed", "gender_age", "masks"]
+    assert all(seconds >= 0 for _, seconds in seen)
+
+
+# the network's input
+
+
+@pytest.mark.parametrize(
+    ("wanted", "size", "said"),
+    [
+        (None, (640, 480), None),
+        ((320, 320), (320, 320), None),
+        ((333, 100), (320, 96), None),
+        ((1, 1), (32, 32), None),
+        ((2048, 2048), (2048, 2048), None),
+        ((5000, 640), (2048, 640), "max_size [5000, 640] was limited to [2048, 640]"),
+    ],
+)
+def test_a_callers_wish_for_a_size_is_met_as_far_as_it_can_be(
+    wanted: tuple[int, int] | None, size: tuple[int, int], said: str | None
+) -> None:
+    detector = FixedDetector(Detections.none())
+    stage = DetectionStage(detector, max_size=(650, 500))
+    try:
+        assert stage.input_size(wanted) == (size, said)
+    finally:
+        stage.close()
+    with pipeline_of(detector) as pipeline:
+        answer = pipeline.faces(picture(), ExtractOptions(embedding=False, max_size=wanted), later())
+    expected = (1, 640, 640, 3) if wanted is None else (1, size[1], size[0], 3)
+    assert detector.inputs == [expected]
+    assert answer.warnings == ((said,) if said else ())
+
+
+def test_a_detector_of_one_size_says_that_it_takes_no_other() -> None:
+    with pipeline_of(FixedDetector(Detections.none(), Sizes((640, 480)))) as pipeline:
+        met = pipeline.faces(picture(), ExtractOptions(embedding=False, max_size=(640, 480)), later())
+        unmet = pipeline.faces(picture(), ExtractOptions(embedding=False, max_size=(320, 320)), later())
+    assert met.warnings == ()
+    assert unmet.warnings == ("max_size [320, 320] was not used: this detector takes [640, 480] only",)
+
+
+def test_pictures_of_one_input_size_share_a_batch_and_others_do_not() -> None:
+    entered, gate = threading.Semaphore(0), threading.Event()
+
+    class Waiting(FixedDetector):
+        def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
+            entered.release()
+            assert gate.wait(HANG)
+            return super().detect(images, thresholds)
+
+    detector = Waiting(faces_of((0.9, 10, 10), (0.5, 20, 20)))
+    stage = DetectionStage(detector, max_batch=8)
+
+    def ask(threshold: float, side: int) -> int:
+        return len(stage.run(picture(), threshold, (side, side), later())[0])
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(ask, 0.1, 64)
+        assert entered.acquire(timeout=HANG)
+        rest: Sequence[Any] = [pool.submit(ask, *how) for how in ((0.1, 64), (0.7, 64), (0.95, 96))]
+        while stage.waiting < 3:
+            threading.Event().wait(0.001)
+        gate.set()
+        assert [future.result(HANG) for future in (first, *rest)] == [2, 2, 1, 0]
+    stage.close()
+    assert sorted(detector.inputs[1:]) == [(1, 96, 96, 3), (2, 64, 64, 3)]
+
+
+# crop_face
+
+
+def test_an_aligned_crop_is_one_face_that_fills_the_picture() -> None:
+    crop = picture(112, 112)
+    with pipeline_of(embedder=BrightnessEmbedder(), attributes=True) as pipeline:
+        answer = pipeline.crop_face(crop, ExtractOptions(gender_age=True, masks=True, crops=True), later())
+    (face,) = answer.faces
+    assert face.index == 0
+    assert face.box.tolist() == [0, 0, 112, 112]
+    assert face.score == 1.0
+    assert face.embedding is not None and face.embedding.vector[0] == pytest.approx(crop.pixels.mean())
+    assert face.gender_age is not None and face.mask is not None
+    assert face.crop is not None and (face.crop == crop.pixels).all()
+    assert answer.warnings == ()
+
+
+@pytest.mark.parametrize("side", [1, 56, 113, 224])
+def test_a_square_of_another_size_is_resized_and_it_is_said(side: int) -> None:
+    grey = Image(np.full((side, side, 3), 77, np.uint8))
+    with pipeline_of(embedder=BrightnessEmbedder()) as pipeline:
+        answer = pipeline.crop_face(grey, ExtractOptions(crops=True), later())
+    assert answer.warnings == (f"the crop was resized from {side}×{side} to 112×112",)
+    assert answer.faces[0].crop is not None and answer.faces[0].crop.shape == (112, 112, 3)
+    assert answer.faces[0].embedding is not None and answer.faces[0].embedding.vector[0] == 77
+
+
+@pytest.mark.parametrize("size", [(640, 480), (112, 111), (111, 112)])
+def test_a_picture_that_is_not_square_is_no_aligned_crop(size: tuple[int, int]) -> None:
+    with (
+        pipeline_of(embedder=BrightnessEmbedder()) as pipeline,
+        pytest.raises(CropRejected, match=rf"{size[0]}×{size[1]} pixels: send it without embed_only"),
+    ):
+        pipeline.crop_face(picture(*size), ExtractOptions(), later())
+
+
+def test_a_crop_without_a_network_for_it_says_so() -> None:
+    with pipeline_of() as pipeline:
+        answer = pipeline.crop_face(picture(112, 112), ExtractOptions(), later())
+    assert answer.faces[0].embedding is None
+    assert answer.warnings == ("extract_embedding was asked for, but no network for it is loaded (REC_NAME)",)
+
+
+# failures and lateness
+
+
+def test_no_network_runs_after_the_deadline() -> None:
+    detector, embedder = FixedDetector(faces_of((0.9, 10, 10))), BrightnessEmbedder()
+    gone = later()
+    gone.cancel()
+    with pipeline_of(detector, embedder) as pipeline:
+        with pytest.raises(DeadlineExceeded):
+            pipeline.faces(picture(), ExtractOptions(), gone)
+        with pytest.raises(DeadlineExceeded):
+            pipeline.crop_face(picture(112, 112), ExtractOptions(), gone)
+    assert embedder.batches == []
+
+
+def test_a_caller_that_is_too_late_leaves_the_batches_that_it_has_not_begun() -> None:
+    deadline = later()
+
+    class Late(BrightnessEmbedder):
+        def predict(self, crops: Pixels, /) -> list[Embedding]:
+            deadline.cancel()
+            return super().predict(crops)
+
+    embedder = Late()
+    found = FixedDetector(faces_of(*[(0.9, 10, 10)] * 6))
+    with pipeline_of(found, embedder, max_batch=2) as pipeline, pytest.raises(DeadlineExceeded):
+        pipeline.faces(picture(), ExtractOptions(), deadline)
+    assert embedder.batches == [2]
+
+
+def test_a_network_that_fails_fails_the_call_and_not_the_next() -> None:
+    class Once(BrightnessEmbedder):
+        def predict(self, crops: Pixels, /) -> list[Embedding]:
+            if not self.batches:
+                self.batches.append(0)
+                raise InferenceFailed("sface failed on (2, 112, 112, 3)")
+            return super().predict(crops)
+
+    with pipeline_of(FixedDetector(faces_of((0.9, 10, 10))), Once()) as pipeline:
+        with pytest.raises(InferenceFailed, match="sface failed"):
+            pipeline.faces(picture(), ExtractOptions(), later())
+        assert len(pipeline.faces(picture(), ExtractOptions(), later()).faces) == 1
+
+
+def test_a_network_that_answers_for_fewer_crops_is_a_failure_not_a_shift() -> None:
+    class Short(BrightnessEmbedder):
+        def predict(self, crops: Pixels, /) -> list[Embedding]:
+            return super().predict(crops)[1:]
+
+    with (
+        pipeline_of(FixedDetector(faces_of((0.9, 10, 10), (0.8, 10, 10))), Short()) as pipeline,
+        pytest.raises(InferenceFailed, match="gave 0 answers for 1 items"),
+    ):
+        pipeline.faces(picture(), ExtractOptions(), later())

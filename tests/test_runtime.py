@@ -1,0 +1,284 @@
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.networks import Embedder, dense, scrfd_heads
+from tests.support import REPO, models_folder, settings_of
+from visage.deadline import Deadline
+from visage.errors import BackendUnavailable, ConfigurationError, DownloadFailed, GraphRejected, UnknownModel
+from visage.faces import Image, Outcome
+from visage.options import ExtractOptions
+from visage.runtime import Runtime, choose, cores, open_runtime, prepare
+from visage.zoo.catalogue import read_catalogue
+
+CATALOGUE = read_catalogue(REPO / "models")
+SHIPPED = json.loads((REPO / "models" / "models.json").read_text("utf-8"))
+MIT = {"licence": {"id": "MIT"}}
+
+
+class Silent:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, int]] = []
+        self.stages: list[str] = []
+
+    def image(self, outcome: Outcome, /) -> None: ...
+
+    def stage(self, name: str, seconds: float, /) -> None:
+        self.stages.append(name)
+
+    def batch(self, stage: str, size: int, /) -> None:
+        self.batches.append((stage, size))
+
+
+def opened(**environ: str) -> Runtime:
+    return open_runtime(settings_of(**environ), Silent())
+
+
+def closed(runtime: Runtime) -> None:
+    asyncio.run(runtime.aclose())
+
+
+# -- choosing -----------------------------------------------------------------------------------------------------
+
+
+def chosen(**environ: str) -> dict[str, str]:
+    return {role: entry.name for role, entry in choose(settings_of(**environ), CATALOGUE).entries().items()}
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, {"det": "yunet", "rec": "sface"}),
+        ({"DET_NAME": "scrfd_10g_bnkps", "REC_NAME": "w600k_r50"}, {"det": "scrfd_10g_bnkps", "rec": "w600k_r50"}),
+        ({"REC_NAME": "None"}, {"det": "yunet"}),
+        ({"REC_NAME": "null"}, {"det": "yunet"}),
+        ({"REC_IGNORE": "true"}, {"det": "yunet"}),
+        ({"REC_IGNORE": "True", "REC_NAME": "no_such_model"}, {"det": "yunet"}),
+        ({"GA_NAME": "None", "MASK_DETECTOR": "None"}, {"det": "yunet", "rec": "sface"}),
+        ({"GA_NAME": "genderage_v1", "GA_IGNORE": "true"}, {"det": "yunet", "rec": "sface"}),
+    ],
+)
+def test_the_settings_choose_the_networks(environ: dict[str, str], expected: dict[str, str]) -> None:
+    assert chosen(**environ) == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "parts"),
+    [
+        ({"DET_NAME": "retina"}, ["DET_NAME='retina'", "not in the catalogue", "yunet", "scrfd_10g_bnkps"]),
+        ({"REC_NAME": "facenet"}, ["REC_NAME='facenet'", "not in the catalogue", "sface", "glintr100"]),
+        ({"DET_NAME": "sface"}, ["DET_NAME='sface'", "is a recognition model", "detection"]),
+        ({"REC_NAME": "yunet"}, ["REC_NAME='yunet'", "is a detection model", "recognition"]),
+        ({"GA_NAME": "genderage_v1"}, ["GA_NAME='genderage_v1'", "no network", "unset GA_NAME"]),
+        ({"MASK_DETECTOR": "mask_detector"}, ["MASK_DETECTOR='mask_detector'", "no network", "unset MASK_DETECTOR"]),
+    ],
+)
+def test_a_choice_that_cannot_be_met_names_the_variable_and_what_there_is(
+    environ: dict[str, str], parts: list[str]
+) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        chosen(**environ)
+    assert all(part in str(caught.value) for part in parts) and "\n" not in str(caught.value)
+
+
+def test_the_choices_offered_do_what_the_variable_is_for() -> None:
+    with pytest.raises(UnknownModel) as caught:
+        chosen(DET_NAME="retina")
+    assert "sface" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "error"),
+    [
+        ({"INFERENCE_BACKEND": "trt"}, BackendUnavailable),
+        ({"URL_ALLOW": "10.0.0.0/99"}, ConfigurationError),
+        ({"DET_NAME": "retina"}, UnknownModel),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_any_file_is_made(
+    tmp_path: Path, environ: dict[str, str], error: type[Exception]
+) -> None:
+    models_folder(tmp_path, SHIPPED, {})
+    with pytest.raises(error):
+        prepare(settings_of(MODELS_DIR=str(tmp_path), **environ))
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_a_network_that_is_put_by_hand_and_is_not_there_is_answered_with_its_place(tmp_path: Path) -> None:
+    models_folder(tmp_path, SHIPPED, {})
+    with pytest.raises(DownloadFailed, match=r"onnx/scrfd_10g_bnkps/scrfd_10g_bnkps\.onnx; put the ONNX file there"):
+        prepare(settings_of(MODELS_DIR=str(tmp_path), DET_NAME="scrfd_10g_bnkps", REC_NAME="None"))
+
+
+def test_the_cores_are_those_that_are_set_or_shared_between_the_workers() -> None:
+    mine = len(os.sched_getaffinity(0))
+
+    assert cores(settings_of(INFERENCE_THREADS="3", NUM_WORKERS="8")) == 3
+    assert cores(settings_of()) == mine
+    assert cores(settings_of(NUM_WORKERS="64")) == max(1, mine // 64)
+
+
+# -- opening ------------------------------------------------------------------------------------------------------
+
+
+def test_an_open_runtime_answers_faces_and_says_what_it_runs_with(models_dir: Path, hopper: bytes) -> None:
+    watcher = Silent()
+    runtime = open_runtime(settings_of(MODELS_DIR=str(models_dir)), watcher)
+    try:
+        assert [model.described() for model in runtime.loaded.values()] == [
+            f"{name}@{SHIPPED[name]['sha256'][:12]}" for name in ("yunet", "sface")
+        ]
+        assert runtime.seconds > 0
+        image = runtime.service._decoder.decode(hopper)
+        found = runtime.service.pipeline.faces(image, ExtractOptions(0.6, embedding=True), Deadline(60))
+        assert len(found.faces) == 1 and found.faces[0].embedding is not None
+        assert {"detection", "embedding"} <= {stage for stage, _ in watcher.batches}
+        assert {"detect", "align", "embed"} <= set(watcher.stages)
+    finally:
+        closed(runtime)
+
+
+@pytest.mark.parametrize("environ", [{"REC_NAME": "None"}, {"REC_IGNORE": "true"}])
+def test_without_recognition_faces_are_found_and_the_missing_network_is_said(
+    models_dir: Path, hopper: bytes, environ: dict[str, str]
+) -> None:
+    runtime = opened(MODELS_DIR=str(models_dir), **environ)
+    try:
+        assert list(runtime.loaded) == ["det"] and runtime.service.pipeline.embedding is None
+        image = runtime.service._decoder.decode(hopper)
+        found = runtime.service.pipeline.faces(image, ExtractOptions(0.6, embedding=True), Deadline(60))
+        assert len(found.faces) == 1 and found.faces[0].embedding is None
+        assert any("REC_NAME" in note for note in found.warnings)
+    finally:
+        closed(runtime)
+
+
+def _with(models_dir: Path, folder: Path, name: str, **fields: Any) -> Path:
+    """The prepared models folder with other fields in the catalogue's entry `name`."""
+    shutil.copytree(models_dir / "onnx", folder / "onnx")
+    return models_folder(folder, {**SHIPPED, name: {**SHIPPED[name], **fields}}, {})
+
+
+@pytest.mark.parametrize("name", ["yunet", "sface"])
+@pytest.mark.parametrize("at", [0, 4])
+def test_a_network_whose_numbers_are_not_the_known_ones_is_not_served(
+    models_dir: Path, tmp_path: Path, name: str, at: int
+) -> None:
+    known = list(SHIPPED[name]["canonical"]["numbers"])
+    known[at] += 0.02
+    folder = _with(models_dir, tmp_path / "models", name, canonical={"numbers": known, "tolerance": 0.01})
+    with pytest.raises(GraphRejected, match=rf"^{name} failed its self-test: number {at} is .*, not {known[at]:.4f}"):
+        opened(MODELS_DIR=str(folder))
+
+
+def test_wrong_colours_are_found_by_the_self_test_fault_03(models_dir: Path, tmp_path: Path) -> None:
+    folder = _with(models_dir, tmp_path / "models", "sface", preprocess={"mean": 0.0, "std": 1.0, "colours": "bgr"})
+    with pytest.raises(GraphRejected, match=r"^sface failed its self-test"):
+        opened(MODELS_DIR=str(folder))
+
+
+def test_a_recogniser_of_the_wrong_shape_is_not_served(models_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(models_dir / "onnx", folder / "onnx")
+    file = dense(tmp_path / "a.onnx", scrfd_heads())
+    models_folder(folder, {**SHIPPED, "mine": {"family": "arcface", **MIT}}, {"mine": file})
+    with pytest.raises(GraphRejected, match=r"one output \(N, D\)"):
+        opened(MODELS_DIR=str(folder), REC_NAME="mine")
+
+
+def test_a_tiny_pair_put_by_hand_is_served_without_a_change_of_code(tmp_path: Path) -> None:
+    folder = _tiny(tmp_path / "models", tmp_path)
+    runtime = opened(MODELS_DIR=str(folder), DET_NAME="tiny_detector", REC_NAME="tiny_embedder", MAX_SIZE="96,64")
+    try:
+        picture = Image(runtime.service._decoder.decode((REPO / "src/visage/data/selftest.png").read_bytes()).pixels)
+        found = runtime.service.pipeline.faces(picture, ExtractOptions(0.5, embedding=True), Deadline(60))
+        assert found.faces and all(face.embedding and len(face.embedding.vector) == 6 for face in found.faces)
+    finally:
+        closed(runtime)
+
+
+def _tiny(folder: Path, tmp_path: Path) -> Path:
+    """A models folder with a detector shaped like SCRFD and an embedder, both of a few kilobytes."""
+    return models_folder(
+        folder,
+        {"tiny_detector": {"family": "scrfd", **MIT}, "tiny_embedder": {"family": "arcface", **MIT}},
+        {
+            "tiny_detector": dense(tmp_path / "d.onnx", scrfd_heads()),
+            "tiny_embedder": Embedder.of(6).save(tmp_path / "e.onnx"),
+        },
+    )
+
+
+# A process of its own: in this one, other tests have compiled what they needed.
+_REQUESTS = """
+import asyncio, json, sys
+import numpy as np
+from pathlib import Path
+from numba.core.dispatcher import Dispatcher
+from visage.deadline import Deadline
+from visage.faces import Image
+from visage.options import ExtractOptions
+from visage.runtime import open_runtime
+from visage.settings import Settings
+
+class Silent:
+    def image(self, outcome, /): ...
+    def stage(self, name, seconds, /): ...
+    def batch(self, stage, size, /): ...
+
+def compiled():
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("visage."):
+            for key, value in vars(module).items():
+                if isinstance(value, Dispatcher) and value.py_func.__module__ == name:
+                    found[f"{name}.{key}"] = [str(s) for s in value.nopython_signatures]
+    return found
+
+runtime = open_runtime(Settings.load()[0], Silent())
+before = compiled()
+decode, faces = runtime.service._decoder.decode, runtime.service.pipeline.faces
+pictures = [decode(Path(name).read_bytes()) for name in sys.argv[1:]]
+pixels = pictures[0].pixels
+pictures += [Image(np.ascontiguousarray(part)) for part in (pixels[:40, :30], pixels[:1, :50], pixels[:, :2],
+             np.repeat(np.repeat(pixels, 3, 0), 3, 1), np.zeros_like(pixels), pixels[::-1])]
+counts = []
+for picture in pictures:
+    for threshold in (0.05, 0.6, 1.0):
+        for more in ({}, {"limit_faces": 1}, {"min_face_size": 20}, {"max_size": (320, 256)}, {"crops": True}):
+            options = ExtractOptions(threshold, **{"embedding": threshold > 0.1, "limit_faces": 4, **more})
+            counts.append(len(faces(picture, options, Deadline(60)).faces))
+after = compiled()
+asyncio.run(runtime.aclose())
+print(json.dumps({"before": before, "after": after, "faces": max(counts)}))
+"""
+
+
+@pytest.mark.parametrize("pair", ["the embedded pair", "a pair shaped like SCRFD and ArcFace"])
+def test_nothing_compiles_on_a_request_fault_04_fault_29(models_dir: Path, tmp_path: Path, pair: str) -> None:
+    if pair == "the embedded pair":
+        environ = {"MODELS_DIR": str(models_dir)}
+    else:
+        folder = _tiny(tmp_path / "models", tmp_path)
+        environ = {"MODELS_DIR": str(folder), "DET_NAME": "tiny_detector", "REC_NAME": "tiny_embedder"}
+        environ["MAX_SIZE"] = "320,320"
+    command = [sys.executable, "-c", _REQUESTS, str(REPO / "misc" / "images" / "grace_hopper.jpg")]
+    env = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(REPO / "src"), **environ}
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+
+    assert told["faces"] > 0
+    assert told["before"]["visage.geometry.nms._suppress"]  # the warm-up has been through it
+    if pair != "the embedded pair":
+        assert told["before"]["visage.geometry.anchors.distance_proposals"]
+    assert told["after"] == told["before"]
