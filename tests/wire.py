@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pytest
 from fastapi import FastAPI
 
 from tests.support import ConstantDetector, constant_runtime, settings_of
@@ -96,15 +95,3 @@ async def called(
     }
     await app(scope, receive, send)
     return sent
-
-
-def hold(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> threading.Event:
-    """Make `owner.name` wait until the event that is returned is set."""
-    let_go, inner = threading.Event(), getattr(owner, name)
-
-    def held(*args: Any, **kwargs: Any) -> Any:
-        assert let_go.wait(60)
-        return inner(*args, **kwargs)
-
-    monkeypatch.setattr(owner, name, held)
-    return let_go

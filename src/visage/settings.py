@@ -108,7 +108,7 @@ class Settings(BaseModel):
     ga_ignore: bool = _setting(False, "Load no gender and age network, whatever GA_NAME says", "GA_IGNORE")
     max_size: _Pair = _setting((640, 640), "Width and height that pictures are fitted into for detection", "MAX_SIZE")
     det_batch_size: int = _setting(1, "Most pictures in one run of the detector", "DET_BATCH_SIZE", ge=1, le=256)
-    rec_batch_size: int = _setting(8, "Most faces in one run of a network of crops", "REC_BATCH_SIZE", ge=1, le=256)
+    rec_batch_size: int = _setting(4, "Most faces in one run of a network of crops", "REC_BATCH_SIZE", ge=1, le=256)
     force_fp16: bool = _setting(False, "Half precision; means nothing to the onnx backend", "FORCE_FP16")
     triton_uri: _Name = _setting(None, "Address of a Triton server; means nothing to the onnx backend", "TRITON_URI")
     inference_threads: int = _setting(

@@ -1,0 +1,221 @@
+"""`visage serve` as a process of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from tests.support import REPO, Server, b64, extract, models_folder, served, wait_ready
+from tests.wire import gauge
+
+
+def started(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A command that is expected to end by itself."""
+    env = {**os.environ, "PYTHONPATH": str(REPO / "src"), **environ}
+    return subprocess.run(
+        [sys.executable, "-m", "visage", *command],
+        cwd=REPO,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def lines(server: Server) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in server.log().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def server(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(tmp_path_factory.mktemp("server"), MODELS_DIR=str(models_dir), KEEP_ALL="True") as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
+
+
+def test_a_served_face_is_found(client: httpx.Client, hopper: bytes) -> None:
+    assert len(extract(client, hopper)["data"][0]["faces"]) == 1
+    assert client.get("/ready").status_code == 200
+
+
+def test_the_log_is_one_json_object_a_line(server: Server, client: httpx.Client, hopper: bytes) -> None:
+    name = "told-in-the-log"
+    client.post("/extract", json={"images": {"data": [b64(hopper)]}}, headers={"x-request-id": name})
+    wait_ready(lambda: any(line.get("id") == name for line in lines(server)))
+    (told,) = [line for line in lines(server) if line.get("id") == name]
+    assert (told["event"], told["level"], told["status"]) == ("request", "info", 200)
+    assert (told["images"], told["faces"], told["client"]) == (1, 1, "127.0.0.1")
+    assert told["timestamp"].endswith("Z")
+    assert b64(hopper)[:100] not in server.log()
+
+
+def test_the_start_is_told_in_few_lines(server: Server) -> None:
+    events = [line["event"] for line in lines(server)]
+    ready = next(i for i, event in enumerate(events) if event.startswith("visage is ready: "))
+    assert server.url in events[ready] and ready < 6
+    assert any(event.startswith("KEEP_ALL has no effect") for event in events[:ready])
+    assert any(event.startswith("loaded det=yunet@") for event in events[:ready])
+
+
+def test_a_proxy_on_this_machine_is_believed(server: Server, client: httpx.Client) -> None:
+    client.get(
+        "/info", headers={"x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "https", "x-request-id": "proxied"}
+    )
+    wait_ready(lambda: any(line.get("id") == "proxied" for line in lines(server)))
+    assert [line["client"] for line in lines(server) if line.get("id") == "proxied"] == ["192.0.2.7"]
+
+
+def test_the_server_does_not_tell_what_it_is(client: httpx.Client) -> None:
+    assert "server" not in client.get("/health").headers
+
+
+def test_what_is_no_http_does_not_hurt(server: Server, client: httpx.Client) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    for garbage in (
+        b"\x16\x03\x01\x02\x00",
+        b"GET\r\n\r\n",
+        b"POST /extract HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"",
+    ):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(garbage)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+    assert client.get("/health").status_code == 200
+
+
+def test_a_caller_who_hangs_up_leaves_nobody_inside(server: Server, client: httpx.Client, group: bytes) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    body = json.dumps({"images": {"data": [b64(group)] * 40}}).encode()
+    head = f"POST /extract HTTP/1.1\r\nHost: x\r\nX-Request-Id: left\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(head.encode() + body)
+        wait_ready(lambda: gauge(client.get("/metrics").text, "visage_requests_inside") == 1)
+    wait_ready(lambda: any(line.get("id") == "left" for line in lines(server)))
+    (told,) = [line for line in lines(server) if line.get("id") == "left"]
+    assert told["status"] == 499
+    assert gauge(client.get("/metrics").text, "visage_requests_inside") == 0
+
+
+def test_a_proxy_elsewhere_is_not_believed_unless_named(models_dir: Path, tmp_path: Path) -> None:
+    with served(tmp_path, MODELS_DIR=str(models_dir), FORWARDED_ALLOW_IPS="192.0.2.1") as server:
+        httpx.get(f"{server.url}/info", headers={"x-forwarded-for": "192.0.2.7", "x-request-id": "spoofed"})
+        wait_ready(lambda: any(line.get("id") == "spoofed" for line in lines(server)))
+        assert [line["client"] for line in lines(server) if line.get("id") == "spoofed"] == ["127.0.0.1"]
+
+
+def test_a_request_inside_is_answered_before_the_process_ends(models_dir: Path, tmp_path: Path, group: bytes) -> None:
+    with served(tmp_path, MODELS_DIR=str(models_dir)) as server, ThreadPoolExecutor(1) as callers:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            answer = callers.submit(extract, client, *[group] * 20, extract_embedding=False)
+            wait_ready(lambda: gauge(httpx.get(f"{server.url}/metrics").text, "visage_requests_inside") == 1)
+            server.process.send_signal(signal.SIGTERM)
+            assert [len(image["faces"]) >= 20 for image in answer.result()["data"]] == [True] * 20
+        assert server.process.wait(30) in (0, -signal.SIGTERM)
+        assert not [line for line in lines(server) if line["level"] in ("error", "critical")]
+        assert "Traceback" not in server.log()
+
+
+def test_two_workers_share_port_and_metrics(models_dir: Path, tmp_path: Path, hopper: bytes) -> None:
+    with served(tmp_path, MODELS_DIR=str(models_dir), NUM_WORKERS="2") as server:
+        wait_ready(lambda: sum("visage is ready" in line["event"] for line in lines(server)) == 2)
+
+        def ask(_: int) -> int:
+            with httpx.Client(base_url=server.url, timeout=60) as client:
+                return len(extract(client, hopper)["data"][0]["faces"])
+
+        with ThreadPoolExecutor(8) as callers:
+            assert list(callers.map(ask, range(24))) == [1] * 24
+        for _ in range(4):  # whichever worker is asked, it tells of both
+            text = httpx.get(f"{server.url}/metrics").text
+            assert gauge(text, "visage_images_total") == 24
+            assert gauge(text, "visage_ready") == 1
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        assert "Traceback" not in server.log()
+
+
+def test_a_network_that_no_worker_can_load_ends_them_all(models_dir: Path, tmp_path: Path) -> None:
+    catalogue = json.loads((REPO / "models" / "models.json").read_text("utf-8"))
+    entry = {**catalogue["scrfd_500m_bnkps"], "family": "scrfd"}
+    folder = models_folder(
+        tmp_path / "models",
+        {"no_scrfd": entry},
+        {"no_scrfd": models_dir / "onnx" / "yunet" / "yunet.onnx"},  # a network of another family
+    )
+    for workers in ("1", "2"):
+        done = started(
+            "serve", MODELS_DIR=str(folder), DET_NAME="no_scrfd", REC_NAME="None", PORT="0", NUM_WORKERS=workers
+        )
+        assert done.returncode == 1, done.stderr
+        assert "visage is ready" not in done.stderr
+
+
+def test_a_taken_port_is_one_line(models_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = started("serve", MODELS_DIR=str(models_dir), PORT=port)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("visage: Configuration error: cannot listen") and f"PORT={port}" in line
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"DET_NAME": "nonesuch"}, ["DET_NAME='nonesuch'", "yunet"]),
+        ({"REC_NAME": "yunet"}, ["REC_NAME='yunet'", "detection"]),
+        ({"PORT": "many"}, ["PORT='many'"]),
+        ({"URL_ALLOW": "a/b"}, ["URL_ALLOW", "a/b"]),
+        ({"INFERENCE_BACKEND": "abacus"}, ["abacus"]),
+        ({"DET_NAME": "scrfd_10g_bnkps"}, ["scrfd_10g_bnkps"]),
+        ({"HOST": "192.0.2.1"}, ["HOST=192.0.2.1"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("command", ["serve"])
+def test_a_wrong_setting_is_one_line(models_dir: Path, command: str, environ: dict[str, str], said: list[str]) -> None:
+    done = started(command, **({"MODELS_DIR": str(models_dir), "PORT": "0"} | environ))
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("visage: ") and all(words in line for words in said)
+
+
+def test_a_wrong_command_is_told_with_the_choice() -> None:
+    done = started("dance")
+    assert done.returncode == 2 and "serve" in done.stderr and "prepare" in done.stderr
+    assert started().returncode == 2
+
+
+def test_the_version_is_told() -> None:
+    done = started("--version")
+    assert done.returncode == 0 and done.stdout.startswith("visage ")
+
+
+def test_preparing_leaves_nothing_to_do_for_a_start(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "models.json").write_bytes((REPO / "models" / "models.json").read_bytes())
+    done = started("prepare", MODELS_DIR=str(models))
+    assert done.returncode == 0, done.stderr
+    assert "prepared in" in done.stderr and (models / "onnx" / "sface" / "sface.onnx").is_file()
+    files = {path: path.stat().st_mtime_ns for path in models.rglob("*.onnx")}
+    with served(tmp_path, MODELS_DIR=str(models)) as server:
+        assert not [line for line in lines(server) if " prepared: " in line["event"]]
+    assert {path: path.stat().st_mtime_ns for path in models.rglob("*.onnx")} == files
