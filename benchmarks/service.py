@@ -4,7 +4,6 @@ Every row has an aim and the value of this run. Ratios are medians of runs that 
 a machine whose speed drifts drifts for both. Needs nothing but this repository.
 """
 
-import asyncio
 import json
 import os
 import statistics
@@ -22,6 +21,7 @@ import httpx
 import numpy as np
 import psutil
 import simplejpeg
+import uvloop
 
 import visage.runtime as composition
 from visage.api.metrics import Metrics
@@ -112,7 +112,7 @@ def overhead() -> list[tuple[str, float | None, float]]:
         ("1 face, 880×1076", one_face(), ROUNDS, 1.2),
         ("crowd", crowd(), CROWD_ROUNDS, 1.25),
     ):
-        rows += asyncio.run(_compared(runtime.service, recorders, name, data, rounds, aim))
+        rows += uvloop.run(_compared(runtime.service, recorders, name, data, rounds, aim))
     runtime.service.pipeline.close()
     return rows
 

@@ -210,3 +210,91 @@ def test_the_size_of_each_batch_is_reported() -> None:
 def test_an_empty_submission_has_no_answers() -> None:
     with Batcher(Gated(open_=True), name="double") as batcher:
         assert batcher.submit([]) == []
+
+
+def test_an_idle_batchers_work_is_done_on_the_callers_own_thread() -> None:
+    ran_on: list[int] = []
+
+    def run(items: Sequence[int]) -> list[int]:
+        ran_on.append(threading.get_ident())
+        return [item + 1 for item in items]
+
+    with Batcher(run, name="test", max_batch=4) as batcher:
+        futures = batcher.call([1, 2])
+        assert all(future.done() for future in futures)
+        assert [future.result() for future in futures] == [2, 3]
+        assert ran_on == [threading.get_ident()]
+
+
+def test_while_a_caller_runs_its_own_batch_others_wait_and_are_joined() -> None:
+    entered, leave = threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def run(items: Sequence[int]) -> list[int]:
+        if 0 in items:
+            entered.set()
+            assert leave.wait(30)
+        sizes.append(len(items))
+        return list(items)
+
+    with Batcher(run, name="test", max_batch=4) as batcher:
+        first = threading.Thread(target=lambda: batcher.call([0]))
+        first.start()
+        assert entered.wait(30)
+        futures = [batcher.call([i])[0] for i in (1, 2, 3)]
+        assert not any(future.done() for future in futures)
+        assert batcher.waiting == 3
+        leave.set()
+        assert [future.result(30) for future in futures] == [1, 2, 3]
+        first.join()
+    assert sizes == [1, 3]
+
+
+def test_a_call_that_fails_gives_its_error_to_its_future() -> None:
+    def run(items: Sequence[int]) -> list[int]:
+        if 13 in items:
+            raise ValueError("13")
+        return list(items)
+
+    with Batcher(run, name="test", max_batch=4) as batcher:
+        good, bad = batcher.call([1, 13])
+        assert good.result(30) == 1
+        assert isinstance(bad.exception(30), ValueError)
+        assert batcher.call([2])[0].result(30) == 2  # the place was given back
+
+
+def test_a_call_of_mixed_kinds_or_too_many_items_is_queued() -> None:
+    batches: list[list[int]] = []
+
+    def run(items: Sequence[int]) -> list[int]:
+        batches.append(list(items))
+        return list(items)
+
+    with Batcher(run, name="test", max_batch=2, kind=lambda item: item % 2) as batcher:
+        for items in ([1, 2], [1, 3, 5]):
+            assert [future.result(30) for future in batcher.call(items)] == items
+    assert all(len(batch) <= 2 and len({item % 2 for item in batch}) == 1 for batch in batches)
+
+
+def test_closing_waits_for_what_a_caller_runs_itself() -> None:
+    entered, leave = threading.Event(), threading.Event()
+    finished: list[int] = []
+
+    def run(items: Sequence[int]) -> list[int]:
+        entered.set()
+        assert leave.wait(30)
+        finished.extend(items)
+        return list(items)
+
+    batcher = Batcher(run, name="test")
+    caller = threading.Thread(target=lambda: batcher.call([1]))
+    caller.start()
+    assert entered.wait(30)
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    leave.set()
+    closing.join(30)
+    assert finished == [1]
+    caller.join()
+    with pytest.raises(Overloaded):
+        batcher.call([2])

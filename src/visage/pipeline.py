@@ -85,7 +85,8 @@ class DetectionStage:
     ) -> tuple[Detections, float]:
         """The faces in the picture's own pixels, and the scale they were found at."""
         pixels, scale = letterbox(image.pixels, size)
-        return deadline.wait(self._batcher.submit([DetectionJob(pixels, scale, threshold)]))[0], scale
+        deadline.left()
+        return deadline.wait(self._batcher.call([DetectionJob(pixels, scale, threshold)]))[0], scale
 
     @property
     def waiting(self) -> int:
@@ -123,7 +124,8 @@ class CropStage(Generic[T]):
         """(F, 112, 112, 3) → F answers."""
         answers: list[T] = []
         for i in range(0, len(crops), self._step):
-            answers += deadline.wait(self._batcher.submit(list(crops[i : i + self._step])))
+            deadline.left()
+            answers += deadline.wait(self._batcher.call(list(crops[i : i + self._step])))
         return answers
 
     @property

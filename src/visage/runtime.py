@@ -125,7 +125,7 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher) -> Runtime:
             headers=settings.def_img_req_headers,
         ),
         watcher,
-        workers=settings.image_workers or 2 * cores(settings),
+        workers=settings.image_workers or 1 + cores(settings),
         max_requests=settings.max_requests,
     )
     gc.collect()

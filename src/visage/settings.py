@@ -119,7 +119,11 @@ class Settings(BaseModel):
         le=256,
     )
     image_workers: int = _setting(
-        0, "Pictures decoded and processed at once; 0 is twice the cores of one process", "IMAGE_WORKERS", ge=0, le=256
+        0,
+        "Pictures decoded and processed at once; 0 is one more than the cores of one process",
+        "IMAGE_WORKERS",
+        ge=0,
+        le=256,
     )
 
     # What a request means where it does not say

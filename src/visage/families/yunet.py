@@ -11,6 +11,7 @@ from visage.backends.base import Preprocess, Session, Sizes, run_in_batches
 from visage.errors import GraphRejected
 from visage.faces import Detections, Floats, ImageBatch
 from visage.families.base import Family, Params
+from visage.geometry.anchors import ROW, cell_proposals
 from visage.geometry.nms import nms
 
 _STRIDES = (8, 16, 32)
@@ -38,28 +39,21 @@ class YuNet:
         ]
 
     def _read(self, levels: list[_Level], width: int, threshold: float, scale: float) -> Detections:
-        found = [_proposals(level, s, width // s, threshold) for level, s in zip(levels, _STRIDES, strict=True)]
-        boxes, scores, landmarks = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        best = np.argsort(-scores, kind="stable")[:_TOP]
-        boxes, scores, landmarks = boxes[best], scores[best], landmarks[best]  # (n, 4), (n,), (n, 5, 2)
-        kept = nms(_truncated(boxes), scores, self._overlap, pixel=0.0)
-        in_picture: Floats = np.divide(_corners(boxes[kept]), np.float32(scale), dtype=np.float32)
-        points: Floats = np.divide(landmarks[kept], np.float32(scale), dtype=np.float32)
-        return Detections(in_picture, scores[kept], points)
+        rows = np.concatenate(
+            [_proposals(level, stride, width, threshold) for level, stride in zip(levels, _STRIDES, strict=True)]
+        )
+        if len(rows) > _TOP:
+            rows = rows[np.argsort(-rows[:, 4], kind="stable")[:_TOP]]
+        kept = rows[nms(_corners(np.trunc(rows[:, :4])), rows[:, 4], self._overlap, pixel=0.0)]
+        boxes: Floats = np.divide(_corners(kept[:, :4]), np.float32(scale), dtype=np.float32)
+        landmarks: Floats = np.divide(kept[:, 5:].reshape(-1, 5, 2), np.float32(scale), dtype=np.float32)
+        return Detections(boxes, kept[:, 4].copy(), landmarks)
 
 
-def _proposals(level: _Level, stride: int, columns: int, threshold: float) -> tuple[Floats, Floats, Floats]:
-    """Boxes (m, 4) as left, top, width, height; scores (m,); landmarks (m, 5, 2); network pixels."""
-    cls, obj, deltas, offsets = level
-    scores = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))
-    cells = np.flatnonzero(scores >= threshold)
-    corner = np.stack([cells % columns, cells // columns], axis=1).astype(np.float32)  # (m, 2)
-    deltas = deltas[cells]
-    centre = (corner + deltas[:, :2]) * stride
-    size = np.exp(deltas[:, 2:]) * stride
-    landmarks = (offsets[cells].reshape(-1, 5, 2) + corner[:, None]) * stride
-    boxes = np.concatenate([centre - size / 2, size], axis=1)
-    return boxes.astype(np.float32), scores[cells], landmarks.astype(np.float32)
+def _proposals(level: _Level, stride: int, width: int, threshold: float) -> Floats:
+    """Rows (m, 15), boxes as left, top, width, height; network pixels."""
+    rows = np.empty((len(level[0]), ROW), np.float32)
+    return rows[: cell_proposals(rows, *level, stride, width // stride, threshold)]
 
 
 def _corners(boxes: Floats) -> Floats:
@@ -68,19 +62,19 @@ def _corners(boxes: Floats) -> Floats:
     return corners
 
 
-def _truncated(boxes: Floats) -> Floats:
-    """Corners of the boxes as OpenCV's integer rectangles."""
-    return _corners(np.trunc(boxes))
-
-
 def _images(outputs: tuple[Floats, ...]) -> list[list[_Level]]:
     if len(outputs) != 12:
         raise GraphRejected(f"a YuNet has 12 outputs, this one {len(outputs)}")
     if any(out.ndim != 3 for out in outputs):
         raise GraphRejected(f"a YuNet's outputs are (N, n, c), those of this one {[out.shape for out in outputs]}")
     cls, obj, boxes, landmarks = (sorted(outputs[i : i + 3], key=lambda out: -out.shape[1]) for i in (0, 3, 6, 9))
+    whole = np.ascontiguousarray
     return [
-        [(c[i, :, 0], o[i, :, 0], b[i], k[i]) for c, o, b, k in zip(cls, obj, boxes, landmarks, strict=True)]
+        [
+            # Contiguous, each of them: another memory layout would be compiled anew, and on a request.
+            (whole(c[i, :, 0]), whole(o[i, :, 0]), whole(b[i]), whole(k[i]))
+            for c, o, b, k in zip(cls, obj, boxes, landmarks, strict=True)
+        ]
         for i in range(len(cls[0]))
     ]
 

@@ -1,6 +1,7 @@
 """Reading dense per-cell outputs: only cells above the threshold are ever touched. Compiled."""
 
 import numba
+import numpy as np
 
 from visage.faces import Floats
 
@@ -40,5 +41,43 @@ def distance_proposals(
             for k in range(5):
                 rows[found, 5 + 2 * k] = x + offsets[i, 2 * k] * stride
                 rows[found, 6 + 2 * k] = y + offsets[i, 2 * k + 1] * stride
+            found += 1
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def cell_proposals(
+    rows: Floats,
+    classes: Floats,
+    objects: Floats,
+    deltas: Floats,
+    offsets: Floats,
+    stride: int,
+    columns: int,
+    threshold: float,
+) -> int:
+    """YuNet's decode of one stride: score = √(cls·obj), cx = (column + d0)·stride, width = exp(d2)·stride.
+
+    `classes`, `objects` (n,), `deltas` (n, 4), `offsets` (n, 10), one row a cell (OpenCV, face_detect.cpp). Writes
+    the proposals with score ≥ threshold into `rows` (≥ n, 15), their boxes as left, top, *width, height*, and
+    returns their number.
+    """
+    found = 0
+    zero, one = np.float32(0), np.float32(1)
+    for i in range(len(classes)):
+        score = np.sqrt(min(max(classes[i], zero), one) * min(max(objects[i], zero), one))
+        if score >= threshold:
+            column = np.float32(i % columns)
+            row = np.float32(i // columns)
+            width = np.exp(deltas[i, 2]) * stride
+            height = np.exp(deltas[i, 3]) * stride
+            rows[found, 0] = (column + deltas[i, 0]) * stride - width / 2
+            rows[found, 1] = (row + deltas[i, 1]) * stride - height / 2
+            rows[found, 2] = width
+            rows[found, 3] = height
+            rows[found, 4] = score
+            for k in range(5):
+                rows[found, 5 + 2 * k] = (column + offsets[i, 2 * k]) * stride
+                rows[found, 6 + 2 * k] = (row + offsets[i, 2 * k + 1]) * stride
             found += 1
     return found
