@@ -27,6 +27,25 @@ def test_faces_are_counted_measured_and_chosen_together() -> None:
     assert len(found[:0]) == 0
 
 
+def test_mask_probabilities_are_chosen_with_their_faces() -> None:
+    found = three()
+    assert found.masks is None and found[:2].masks is None
+    masked = Detections(found.boxes, found.scores, found.landmarks, np.array([0.1, 0.2, 0.3], np.float32))
+    chosen = [masked[which].masks for which in (np.array([2, 0]), masked.scores > 0.4, slice(0))]
+    assert [None if masks is None else masks.tolist() for masks in chosen] == [
+        pytest.approx([0.3, 0.1]),
+        pytest.approx([0.1, 0.2]),
+        [],
+    ]
+
+
+@pytest.mark.parametrize("masks", [(2,), (4,), (3, 1)])
+def test_mask_probabilities_that_do_not_belong_to_the_faces_are_refused(masks: tuple[int, ...]) -> None:
+    found = three()
+    with pytest.raises(ValueError, match="3 scores with masks"):
+        Detections(found.boxes, found.scores, found.landmarks, np.zeros(masks, np.float32))
+
+
 def test_no_face_is_a_value_like_any_other() -> None:
     nobody = Detections.none()
     assert len(nobody) == 0

@@ -13,7 +13,7 @@ from tests.support import ConstantDetector, ConstantEmbedder, ConstantGenderAge,
 from visage.backends.base import Sizes
 from visage.deadline import Deadline
 from visage.errors import CropRejected, DeadlineExceeded, InferenceFailed
-from visage.faces import Detections, Embedding, Floats, Image, ImageBatch, Pixels
+from visage.faces import Detections, Embedding, Floats, Image, ImageBatch, MaskScores, Pixels
 from visage.geometry.alignment import TEMPLATE, align
 from visage.options import ExtractOptions
 from visage.pipeline import CropStage, DetectionStage, FacePipeline, select
@@ -230,6 +230,46 @@ def test_what_has_no_network_is_said_and_only_where_it_was_asked_for() -> None:
     assert [text.rsplit("(", 1)[1] for text in answer.warnings] == ["REC_NAME)", "GA_NAME)", "MASK_DETECTOR)"]
     assert len(answer.faces) == 2
     assert silent.warnings == ()
+
+
+def masked_faces() -> Detections:
+    found = faces_of((0.9, 10, 10), (0.8, 30, 30), (0.7, 5, 5), (0.6, 20, 20))
+    return Detections(found.boxes, found.scores, found.landmarks, np.array([0.5, 0.95, 0.25, 0], np.float32))
+
+
+def test_a_detector_that_sees_masks_answers_for_them_where_no_network_does_fault_14() -> None:
+    with pipeline_of(FixedDetector(masked_faces())) as pipeline:
+        asked = pipeline.faces(
+            picture(), ExtractOptions(0.5, limit_faces=3, min_face_size=11, embedding=False, masks=True), later()
+        )
+        silent = pipeline.faces(picture(), ExtractOptions(0.5, embedding=False), later())
+    assert asked.warnings == ()
+    masks = [face.mask for face in asked.faces]
+    assert [(m.mask, m.no_mask, m.worn) for m in masks if m] == [
+        (pytest.approx(0.95), pytest.approx(0.05), True),
+        (0.0, 1.0, False),
+    ]
+    assert [face.mask for face in silent.faces] == [None] * 4
+
+
+def test_a_detector_that_sees_masks_leaves_nothing_unanswered_where_it_finds_nobody() -> None:
+    with pipeline_of(FixedDetector(masked_faces())) as pipeline:
+        answer = pipeline.faces(picture(), ExtractOptions(0.99, embedding=False, masks=True), later())
+    assert (answer.faces, answer.warnings) == ([], ())
+
+
+def test_a_mask_network_is_asked_before_a_detector_that_sees_masks() -> None:
+    with pipeline_of(FixedDetector(masked_faces()), attributes=True) as pipeline:
+        answer = pipeline.faces(picture(), ExtractOptions(0.5, embedding=False, masks=True), later())
+    assert [face.mask for face in answer.faces] == [MaskScores(0.02, 0.98)] * 4
+
+
+def test_an_aligned_crop_meets_no_detector_that_could_tell_of_masks() -> None:
+    crop = Image(np.zeros((112, 112, 3), np.uint8))
+    with pipeline_of(FixedDetector(masked_faces())) as pipeline:
+        answer = pipeline.crop_face(crop, ExtractOptions(embedding=False, masks=True), later())
+    assert answer.faces[0].mask is None
+    assert [text.split()[0] for text in answer.warnings] == ["detect_masks"]
 
 
 def test_what_the_decoder_said_of_the_picture_comes_first() -> None:

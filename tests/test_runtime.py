@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.networks import Embedder, dense, scrfd_heads
+from tests.attributes import aged, softmaxed
+from tests.networks import Embedder, Layout, dense, scrfd_heads
 from tests.support import REPO, models_folder, settings_of
 from visage.deadline import Deadline
 from visage.errors import BackendUnavailable, ConfigurationError, DownloadFailed, GraphRejected, UnknownModel
-from visage.faces import Image, Outcome
+from visage.faces import GenderAge, Image, Outcome
 from visage.options import ExtractOptions
 from visage.runtime import Runtime, choose, cores, open_runtime, prepare
 from visage.zoo.catalogue import read_catalogue
@@ -64,6 +65,14 @@ def chosen(**environ: str) -> dict[str, str]:
         ({"REC_IGNORE": "true"}, {"det": "yunet"}),
         ({"REC_IGNORE": "True", "REC_NAME": "no_such_model"}, {"det": "yunet"}),
         ({"GA_NAME": "None", "MASK_DETECTOR": "None"}, {"det": "yunet", "rec": "sface"}),
+        ({"GA_NAME": "none", "MASK_DETECTOR": ""}, {"det": "yunet", "rec": "sface"}),
+        ({"GA_NAME": "genderage_v1"}, {"det": "yunet", "rec": "sface", "ga": "genderage_v1"}),
+        ({"GA_MODEL": "genderage_v1"}, {"det": "yunet", "rec": "sface", "ga": "genderage_v1"}),
+        ({"MASK_DETECTOR": "mask_detector"}, {"det": "yunet", "rec": "sface", "mask": "mask_detector"}),
+        (
+            {"REC_NAME": "None", "GA_NAME": "genderage_v1", "MASK_DETECTOR": "mask_detector112"},
+            {"det": "yunet", "ga": "genderage_v1", "mask": "mask_detector112"},
+        ),
         ({"GA_NAME": "genderage_v1", "GA_IGNORE": "true"}, {"det": "yunet", "rec": "sface"}),
     ],
 )
@@ -78,8 +87,11 @@ def test_the_settings_choose_the_networks(environ: dict[str, str], expected: dic
         ({"REC_NAME": "facenet"}, ["REC_NAME='facenet'", "not in the catalogue", "sface", "glintr100"]),
         ({"DET_NAME": "sface"}, ["DET_NAME='sface'", "is a recognition model", "detection"]),
         ({"REC_NAME": "yunet"}, ["REC_NAME='yunet'", "is a detection model", "recognition"]),
-        ({"GA_NAME": "genderage_v1"}, ["GA_NAME='genderage_v1'", "no network", "unset GA_NAME"]),
-        ({"MASK_DETECTOR": "mask_detector"}, ["MASK_DETECTOR='mask_detector'", "no network", "unset MASK_DETECTOR"]),
+        ({"GA_NAME": "yunet"}, ["GA_NAME='yunet'", "is a detection model", "GA_NAME names one for attributes-gender"]),
+        ({"GA_NAME": "mask_detector"}, ["GA_NAME='mask_detector'", "is an attributes-mask model"]),
+        ({"REC_NAME": "genderage_v1"}, ["REC_NAME='genderage_v1'", "is an attributes-gender-age model", "recognition"]),
+        ({"GA_NAME": "age"}, ["GA_NAME='age'", "not in the catalogue", "there are: genderage_v1"]),
+        ({"MASK_DETECTOR": "no"}, ["MASK_DETECTOR='no'", "not in the catalogue", "mask_detector, mask_detector112"]),
     ],
 )
 def test_a_choice_that_cannot_be_met_names_the_variable_and_what_there_is(
@@ -216,6 +228,108 @@ def _tiny(folder: Path, tmp_path: Path) -> Path:
             "tiny_embedder": Embedder.of(6).save(tmp_path / "e.onnx"),
         },
     )
+
+
+def test_a_catalogue_without_a_network_for_the_task_says_none(tmp_path: Path) -> None:
+    catalogue = read_catalogue(models_folder(tmp_path, {"yunet": SHIPPED["yunet"], "sface": SHIPPED["sface"]}, {}))
+    with pytest.raises(UnknownModel, match=r"^GA_NAME='genderage_v1' is not .*; for attributes-gender-age .*: none$"):
+        choose(settings_of(GA_NAME="genderage_v1"), catalogue)
+
+
+# -- attributes ---------------------------------------------------------------------------------------------------
+
+
+def _attributes(models_dir: Path, tmp_path: Path, *, age: int = 50, mask_bias: float = -5.0) -> Path:
+    """The prepared models folder with a gender and age network and a mask network of a few kilobytes."""
+    folder = tmp_path / "models"
+    shutil.copytree(models_dir / "onnx", folder / "onnx")
+    entries = {**SHIPPED, "tiny_ages": {"family": "genderage", **MIT}, "tiny_masks": {"family": "mask", **MIT}}
+    files = {
+        "tiny_ages": aged(tmp_path / "a.onnx", 1, age),
+        "tiny_masks": softmaxed(tmp_path / "m.onnx", 224, (mask_bias, 0.0)),
+    }
+    return models_folder(folder, entries, files)
+
+
+@pytest.mark.parametrize(
+    ("environ", "stages"),
+    [
+        ({"GA_NAME": "tiny_ages", "MASK_DETECTOR": "tiny_masks"}, {"gender_age", "masks"}),
+        ({"GA_NAME": "tiny_ages"}, {"gender_age"}),
+        ({"GA_NAME": "tiny_ages", "GA_IGNORE": "true", "MASK_DETECTOR": "tiny_masks"}, {"masks"}),
+    ],
+)
+def test_attributes_are_answered_by_the_networks_that_the_settings_name(
+    models_dir: Path, tmp_path: Path, hopper: bytes, environ: dict[str, str], stages: set[str]
+) -> None:
+    watcher = Silent()
+    settings = settings_of(MODELS_DIR=str(_attributes(models_dir, tmp_path)), REC_NAME="None", **environ)
+    runtime = open_runtime(settings, watcher)
+    try:
+        # Warm before the first request: every number of crops that a run may take has been through.
+        assert {run for run in watcher.batches if run[0] != "detection"} == {
+            (stage, count) for stage in stages for count in (1, 2, 4)
+        }
+        image = runtime.service._decoder.decode(hopper)
+        options = ExtractOptions(0.6, embedding=False, gender_age=True, masks=True)
+        found = runtime.service.pipeline.faces(image, options, Deadline(60))
+        (face,) = found.faces
+        assert face.gender_age == (GenderAge(1, 50) if "gender_age" in stages else None)
+        assert (face.mask is not None) == ("masks" in stages) and not (face.mask and face.mask.worn)
+        missing = [
+            name for name, stage in (("GA_NAME", "gender_age"), ("MASK_DETECTOR", "masks")) if stage not in stages
+        ]
+        assert [note.rsplit("(", 1)[1] for note in found.warnings] == [f"{name})" for name in missing]
+    finally:
+        closed(runtime)
+
+
+@pytest.mark.parametrize(
+    ("variable", "name", "wrong", "said"),
+    [
+        ("GA_NAME", "tiny_ages", {"age": 17}, "(GA_NAME) calls an old woman 17 years old"),
+        ("MASK_DETECTOR", "tiny_masks", {"mask_bias": 5.0}, "(MASK_DETECTOR) sees a mask"),
+    ],
+)
+def test_a_network_of_attributes_that_seems_wrongly_fed_is_served_and_remarked_upon(
+    models_dir: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    variable: str,
+    name: str,
+    wrong: dict[str, Any],
+    said: str,
+) -> None:
+    folder = _attributes(models_dir, tmp_path, **wrong)
+    closed(opened(MODELS_DIR=str(folder), REC_NAME="None", **{variable: name}))
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("variable", "family", "layout", "said"),
+    [
+        ("GA_NAME", "genderage", "nchw", r"one output \(N, 202\)"),
+        ("MASK_DETECTOR", "mask", "nhwc", r"one output \(N, 2\)"),
+    ],
+)
+def test_a_network_of_attributes_of_the_wrong_shape_is_not_served(
+    models_dir: Path, tmp_path: Path, variable: str, family: str, layout: Layout, said: str
+) -> None:
+    folder = _attributes(models_dir, tmp_path)
+    entries = json.loads((folder / "models.json").read_text("utf-8"))
+    entries["embedder"] = {"family": family, **MIT}
+    models_folder(folder, entries, {"embedder": Embedder.of(6).save(tmp_path / "e.onnx", layout=layout)})
+    with pytest.raises(GraphRejected, match=said):
+        opened(MODELS_DIR=str(folder), REC_NAME="None", **{variable: "embedder"})
+
+
+def test_known_numbers_of_attributes_are_held_against_what_comes(models_dir: Path, tmp_path: Path) -> None:
+    folder = _attributes(models_dir, tmp_path)
+    entries = json.loads((folder / "models.json").read_text("utf-8"))
+    entries["tiny_ages"]["canonical"] = {"numbers": [1, 53], "tolerance": 2}
+    models_folder(folder, entries, {})
+    with pytest.raises(GraphRejected, match=r"^tiny_ages failed its self-test: number 1 is 50\.0000, not 53\.0000"):
+        opened(MODELS_DIR=str(folder), REC_NAME="None", GA_NAME="tiny_ages")
 
 
 # A process of its own: in this one, other tests have compiled what they needed.

@@ -56,17 +56,21 @@ class Detections:
     """The faces of one image, best score first.
 
     `boxes` float32 (n, 4) left, top, right, bottom; `scores` float32 (n,) in 0..1;
-    `landmarks` float32 (n, 5, 2): eyes, nose, mouth corners, the viewer's left first.
+    `landmarks` float32 (n, 5, 2): eyes, nose, mouth corners, the viewer's left first;
+    `masks` float32 (n,): the probability of a worn mask, None from a detector that knows none.
     """
 
     boxes: Floats
     scores: Floats
     landmarks: Floats
+    masks: Floats | None = None
 
     def __post_init__(self) -> None:
         n = len(self.scores)
         if self.boxes.shape != (n, 4) or self.landmarks.shape != (n, 5, 2):
             raise ValueError(f"{n} scores with boxes {self.boxes.shape}, landmarks {self.landmarks.shape}")
+        if self.masks is not None and self.masks.shape != (n,):
+            raise ValueError(f"{n} scores with masks {self.masks.shape}")
 
     @classmethod
     def none(cls) -> "Detections":
@@ -78,7 +82,8 @@ class Detections:
 
     def __getitem__(self, which: Any) -> "Detections":
         """A subset: `which` is a slice, a boolean mask (n,) or an index array."""
-        return Detections(self.boxes[which], self.scores[which], self.landmarks[which])
+        masks = None if self.masks is None else self.masks[which]
+        return Detections(self.boxes[which], self.scores[which], self.landmarks[which], masks)
 
     def widths(self) -> Floats:
         """Box widths in pixels, (n,)."""

@@ -161,7 +161,7 @@ class FacePipeline:
         size, said = self.detection.input_size(options.max_size)
         with self._timed("detect"):
             found, scale = self.detection.run(image, options.threshold, size, deadline)
-        notes = [*image.warnings, *([said] if said else []), *self.unanswered(options)]
+        notes = [*image.warnings, *([said] if said else []), *self.unanswered(options, found)]
         if len(found) > self._max_faces:
             notes.append(f"{len(found)} faces were found; the {self._max_faces} with the best scores are answered")
             found = found[: self._max_faces]
@@ -189,17 +189,18 @@ class FacePipeline:
         faces = self._attributes(crop[None], whole, [0], options, deadline)
         return ImageFaces(faces, 1.0, (image.width, image.height), tuple(notes))
 
-    def unanswered(self, options: ExtractOptions) -> list[str]:
-        """What is asked for but has no network loaded."""
+    def unanswered(self, options: ExtractOptions, found: Detections | None = None) -> list[str]:
+        """What is asked for but has no network loaded; some detectors have `found` masks themselves."""
+        masked = self.masks is not None or (found is not None and found.masks is not None)
         asked = (
-            (options.embedding, self.embedding, "extract_embedding", "REC_NAME"),
-            (options.gender_age, self.gender_age, "extract_ga", "GA_NAME"),
-            (options.masks, self.masks, "detect_masks", "MASK_DETECTOR"),
+            (options.embedding, self.embedding is not None, "extract_embedding", "REC_NAME"),
+            (options.gender_age, self.gender_age is not None, "extract_ga", "GA_NAME"),
+            (options.masks, masked, "detect_masks", "MASK_DETECTOR"),
         )
         return [
             f"{field} was asked for, but no network for it is loaded ({setting})"
-            for wanted, stage, field, setting in asked
-            if wanted and stage is None
+            for wanted, answered, field, setting in asked
+            if wanted and not answered
         ]
 
     def stages(self) -> dict[str, DetectionStage | CropStage[Embedding] | CropStage[GenderAge] | CropStage[MaskScores]]:
@@ -230,7 +231,7 @@ class FacePipeline:
     ) -> list[Face]:
         embeddings = self._predicted("embed", self.embedding if options.embedding else None, crops, deadline)
         ages = self._predicted("gender_age", self.gender_age if options.gender_age else None, crops, deadline)
-        masks = self._predicted("masks", self.masks if options.masks else None, crops, deadline)
+        masks = self._masks(crops, found, options, deadline)
         kept = list(crops) if options.crops else [None] * len(crops)
         return [
             Face(index, box, float(score), points, embedding, age, mask, crop)
@@ -238,6 +239,14 @@ class FacePipeline:
                 indices, found.boxes, found.scores, found.landmarks, embeddings, ages, masks, kept, strict=True
             )
         ]
+
+    def _masks(
+        self, crops: Pixels, found: Detections, options: ExtractOptions, deadline: Deadline
+    ) -> Sequence[MaskScores | None]:
+        """By the network for it; without one, what the detector itself says."""
+        if options.masks and self.masks is None and found.masks is not None:
+            return [MaskScores(float(worn), 1 - float(worn)) for worn in found.masks]
+        return self._predicted("masks", self.masks if options.masks else None, crops, deadline)
 
     def _predicted(
         self, name: str, stage: CropStage[T] | None, crops: Pixels, deadline: Deadline

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from visage import selftest
 from visage.backends import backend
 from visage.backends.base import ModelFile, Session
 from visage.deadline import Deadline
-from visage.errors import UnknownModel
 from visage.faces import Image
 from visage.families import family
+from visage.families.base import SETTINGS, CropModel, Task
 from visage.geometry.alignment import align
 from visage.images.addresses import AddressPolicy
 from visage.images.decoding import Decoder, Limits
@@ -29,6 +29,8 @@ from visage.settings import Settings
 from visage.zoo.catalogue import Catalogue, Entry, read_catalogue
 from visage.zoo.sources import data_file
 from visage.zoo.store import Prepared, Store
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +50,12 @@ class Chosen:
 
     detection: Entry
     recognition: Entry | None
+    gender_age: Entry | None
+    masks: Entry | None
 
     def entries(self) -> dict[str, Entry]:
         """By the short role that X-Visage-Models tells."""
-        named = {"det": self.detection, "rec": self.recognition}
+        named = {"det": self.detection, "rec": self.recognition, "ga": self.gender_age, "mask": self.masks}
         return {role: entry for role, entry in named.items() if entry is not None}
 
 
@@ -81,16 +85,15 @@ class Runtime:
 
 def choose(settings: Settings, catalogue: Catalogue) -> Chosen:
     """The entries that the settings name. Raises UnknownModel naming the variable and the choice there is."""
-    for variable, name in (
-        ("GA_NAME", None if settings.ga_ignore else settings.ga_name),
-        ("MASK_DETECTOR", settings.mask_detector),
-    ):
-        if name is not None:
-            raise UnknownModel(f"{variable}={name!r}: the catalogue has no network for this task yet; unset {variable}")
-    rec_name = None if settings.rec_ignore else settings.rec_name
+
+    def named(name: str | None, task: Task) -> Entry | None:
+        return None if name is None else catalogue.find(name, task, SETTINGS[task])
+
     return Chosen(
-        catalogue.find(settings.det_name, "detection", "DET_NAME"),
-        None if rec_name is None else catalogue.find(rec_name, "recognition", "REC_NAME"),
+        catalogue.find(settings.det_name, "detection", SETTINGS["detection"]),
+        named(None if settings.rec_ignore else settings.rec_name, "recognition"),
+        named(None if settings.ga_ignore else settings.ga_name, "attributes-gender-age"),
+        named(settings.mask_detector, "attributes-mask"),
     )
 
 
@@ -155,24 +158,25 @@ def warm_up(pipeline: FacePipeline, decoder: Decoder, settings: Settings) -> Non
     large = Image(np.tile(picture.pixels, (times, times, 1))[:-1])
     for image in (picture, large):
         pipeline.faces(image, ExtractOptions(0.05, limit_faces=8, crops=True), deadline)
-    if pipeline.embedding is not None:
-        crops = align(picture.pixels, selftest.LANDMARKS)
+    crops = align(picture.pixels, selftest.LANDMARKS)
+    for stage in (pipeline.embedding, pipeline.gender_age, pipeline.masks):
         for count in _WARM_CROPS:
-            if count <= settings.rec_batch_size:
-                pipeline.embedding.run(crops.repeat(count, axis=0), deadline)
+            if stage is not None and count <= settings.rec_batch_size:
+                stage.run(crops.repeat(count, axis=0), deadline)
 
 
 def _pipeline(settings: Settings, loaded: dict[str, Loaded], decoder: Decoder, watcher: RuntimeWatcher) -> FacePipeline:
     picture = decoder.decode(data_file("selftest.png").read_bytes())
     detector = _built(loaded["det"], settings)
     _tested(loaded["det"], selftest.detector_numbers(detector, picture))
-    embedding = None
-    if "rec" in loaded:
-        embedder = _built(loaded["rec"], settings)
-        _tested(loaded["rec"], selftest.embedder_numbers(embedder, picture))
-        embedding = CropStage(
-            "embedding", embedder, max_batch=settings.rec_batch_size, observe_batch=_batches(watcher, "embedding")
-        )
+
+    def crop_stage(role: str, name: str, numbers: Callable[[CropModel[T], Image], list[float]]) -> CropStage[T] | None:
+        if role not in loaded:
+            return None
+        model: CropModel[T] = _built(loaded[role], settings)
+        _tested(loaded[role], numbers(model, picture))
+        return CropStage(name, model, max_batch=settings.rec_batch_size, observe_batch=_batches(watcher, name))
+
     detection = DetectionStage(
         detector,
         max_batch=settings.det_batch_size,
@@ -180,7 +184,14 @@ def _pipeline(settings: Settings, loaded: dict[str, Loaded], decoder: Decoder, w
         largest=settings.max_detection_size,
         observe_batch=_batches(watcher, "detection"),
     )
-    return FacePipeline(detection, embedding, max_faces=settings.max_faces, observe=watcher.stage)
+    return FacePipeline(
+        detection,
+        crop_stage("rec", "embedding", selftest.embedder_numbers),
+        crop_stage("ga", "gender_age", selftest.gender_age_numbers),
+        crop_stage("mask", "masks", selftest.mask_numbers),
+        max_faces=settings.max_faces,
+        observe=watcher.stage,
+    )
 
 
 def _batches(watcher: RuntimeWatcher, stage: str) -> Callable[[int], None]:

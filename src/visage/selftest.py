@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from visage.errors import GraphRejected
-from visage.faces import Embedding, Floats, Image, ImageBatch
+from visage.faces import Embedding, Floats, GenderAge, Image, ImageBatch, MaskScores
 from visage.families.base import CropModel, Detector
 from visage.geometry.alignment import align
 from visage.geometry.letterbox import letterbox
@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 # the pixel; fixed, so that a recogniser's numbers do not depend on the detector.
 LANDMARKS: Floats = np.array([[[90, 89], [143, 85], [118, 116], [97, 141], [144, 138]]], np.float32)
 _INPUT = (320, 320)
+
+# It shows an old woman without a mask. Fed with the wrong numbers, a gender and age network answers an age that
+# is its training data's (17 where genderage_v1 is normalised twice), a mask network that there is one.
+_ADULT_FROM = 20
 
 
 def detector_numbers(detector: Detector, picture: Image) -> list[float]:
@@ -33,6 +37,30 @@ def detector_numbers(detector: Detector, picture: Image) -> list[float]:
 def embedder_numbers(embedder: CropModel[Embedding], picture: Image) -> list[float]:
     """The first five components of the face's unit vector."""
     return [float(x) for x in embedder.predict(align(picture.pixels, LANDMARKS))[0].vector[:5]]
+
+
+def gender_age_numbers(model: CropModel[GenderAge], picture: Image) -> list[float]:
+    """Gender and age; a remark in the log where the age cannot be this face's."""
+    answer = model.predict(align(picture.pixels, LANDMARKS))[0]
+    if answer.age < _ADULT_FROM:
+        log.warning(
+            "the gender and age network (GA_NAME) calls an old woman %d years old on the self-test picture: is "
+            "`preprocess` of its catalogue entry right?",
+            answer.age,
+        )
+    return [float(answer.gender), float(answer.age)]
+
+
+def mask_numbers(model: CropModel[MaskScores], picture: Image) -> list[float]:
+    """The probabilities of a mask and of none; a remark in the log where it sees one: there is none."""
+    answer = model.predict(align(picture.pixels, LANDMARKS))[0]
+    if answer.mask >= answer.no_mask:
+        log.warning(
+            "the mask network (MASK_DETECTOR) sees a mask (%.2f) on the self-test picture, where there is none: is "
+            "`preprocess` of its catalogue entry right?",
+            answer.mask,
+        )
+    return [answer.mask, answer.no_mask]
 
 
 def check(name: str, got: Sequence[float], known: Sequence[float] | None, tolerance: float) -> None:

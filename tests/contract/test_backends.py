@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.attributes import MATRIX, softmaxed
+from tests.detector_networks import ROW_SCALE, Map, centerface_maps, decoded, mapped, retinaface_maps
 from tests.networks import Embedder, Head, dense, model_file, pictures, scrfd_heads, yunet_heads
 from visage.backends import BACKENDS, backend
 from visage.backends.base import Preprocess, Session, Sizes
@@ -17,6 +19,9 @@ FEEDS = [
     for (mean, std), colours in product([(0.0, 1.0), (127.5, 127.5), (127.5, 128.0)], ["rgb", "bgr"])
 ]
 DETECTORS = {"scrfd": scrfd_heads(), "yunet": yunet_heads()}
+MAPS = {"retinaface": retinaface_maps(masks=True), "centerface": centerface_maps()}
+# Those of one output each: decoded rows, embeddings, gender and age (a wide embedding), probabilities.
+OTHERS = {"yolov5_face", "arcface", "genderage", "mask"}
 
 
 def opened(name: str, path: Path, feed: Preprocess) -> Session:
@@ -24,7 +29,7 @@ def opened(name: str, path: Path, feed: Preprocess) -> Session:
 
 
 def test_every_family_is_tested_here() -> None:
-    assert set(FAMILIES) == {*DETECTORS, "arcface"}
+    assert set(FAMILIES) == {*DETECTORS, *MAPS, *OTHERS}
 
 
 @pytest.mark.parametrize("feed", FEEDS, ids=str)
@@ -40,6 +45,40 @@ def test_a_detector_s_outputs_are_numpy_s_fault_03(
     assert session.sizes == Sizes() and session.max_batch == 0
     for out, head in zip(outputs, heads, strict=True):
         np.testing.assert_allclose(out, head(feed(pixels)), rtol=1e-4, atol=1e-4)
+    session.close()
+
+
+@pytest.mark.parametrize("feed", FEEDS, ids=str)
+@pytest.mark.parametrize("maps", MAPS.values(), ids=MAPS)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_detector_s_maps_are_numpy_s_fault_03(tmp_path: Path, name: str, maps: list[Map], feed: Preprocess) -> None:
+    session = opened(name, mapped(tmp_path / "a.onnx", maps), feed)
+    pixels = pictures(3, (96, 64))
+    for out, expected in zip(session.run(pixels), maps, strict=True):
+        np.testing.assert_allclose(out, expected(feed(pixels)), rtol=1e-4, atol=1e-4)
+    session.close()
+
+
+@pytest.mark.parametrize("feed", FEEDS, ids=str)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_detector_s_decoded_rows_are_numpy_s_fault_03(tmp_path: Path, name: str, feed: Preprocess) -> None:
+    cells = Map.of("rows", 8, 16, sigmoid=True)
+    session = opened(name, decoded(tmp_path / "a.onnx", cells), feed)
+    pixels = pictures(3, (96, 64))
+    (got,) = session.run(pixels)
+    expected = cells(feed(pixels)).reshape(3, 16, -1).transpose(0, 2, 1) * ROW_SCALE
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
+    session.close()
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_mask_network_s_probabilities_are_numpy_s_fault_03(tmp_path: Path, name: str) -> None:
+    feed = FAMILIES["mask"].preprocess
+    session = opened(name, softmaxed(tmp_path / "a.onnx", 112), feed)
+    crops = pictures(3, (112, 112))
+    (got,) = session.run(crops)
+    powers = np.exp(feed(crops).mean(axis=(1, 2)) @ MATRIX)
+    np.testing.assert_allclose(got, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
     session.close()
 
 

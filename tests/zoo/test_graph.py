@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from tests.detector_networks import centerface_maps, mapped
 from tests.networks import Embedder, dense, pictures, save, yunet_heads
 from tests.support import REPO
 from visage.errors import GraphRejected
@@ -120,6 +121,28 @@ def test_only_the_first_input_is_kept(tmp_path: Path) -> None:
 
     assert [i.name for i in onnx.load(tmp_path / "b.onnx").graph.input] == ["input"]
     np.testing.assert_array_equal(run(tmp_path / "b.onnx", np.zeros(2, np.float32))[0], [1, 1])
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 4), (4, 4), (10, 10)])
+def test_without_its_list_of_initialisers_a_file_is_of_version_4_at_least(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    source = mapped(tmp_path / "a.onnx", centerface_maps(), listed=True, ir_version=before)
+    rewrite(source, tmp_path / "b.onnx", ["first_input_only"])
+
+    assert onnx.load(tmp_path / "b.onnx").ir_version == after
+
+
+def test_maps_of_a_fixed_batch_and_size_become_those_of_any(tmp_path: Path) -> None:
+    maps = centerface_maps()
+    source = mapped(tmp_path / "a.onnx", maps, batch=10, size=(32, 32), listed=True, ir_version=4)
+    rewrite(source, tmp_path / "b.onnx", read_catalogue(REPO / "models")["centerface"].rewrites)
+
+    onnx.checker.check_model(onnx.load(tmp_path / "b.onnx"), full_check=True)
+    for count, size in ((1, (64, 96)), (3, (32, 32))):
+        picture = fed(count, size)
+        for out, expected in zip(run(tmp_path / "b.onnx", picture), maps, strict=True):
+            np.testing.assert_allclose(out, expected(picture), rtol=1e-4, atol=1e-5)
 
 
 # -- the packaged files -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from tests.networks import Embedder
@@ -292,3 +293,91 @@ def test_a_file_put_by_hand_with_another_hash_is_refused_and_kept(placed: Path, 
     with pytest.raises(ChecksumMismatch, match=f"{sha256_of(placed)}, the catalogue says {'0' * 64}"):
         store.prepare(by_hand(sha256="0" * 64))
     assert placed.is_file()
+
+
+# -- put by hand, to be rewritten ---------------------------------------------------------------------------------
+
+
+def to_rewrite(**fields: Any) -> Entry:
+    return entry(sources=(), **fields)
+
+
+def prepared_path(store: Store) -> Path:
+    return store.path("tiny").with_name("tiny.prepared.onnx")
+
+
+def test_a_file_put_by_hand_that_needs_rewriting_gets_its_prepared_form_beside_it_and_stays(
+    placed: Path, store: Store
+) -> None:
+    own = snapshot(placed.parent)["tiny.onnx"]
+    prepared = store.prepare(to_rewrite())
+
+    assert prepared == Prepared(prepared_path(store), sha256_of(placed), verified=False)
+    assert snapshot(placed.parent)["tiny.onnx"] == own
+    told = json.loads(prepared.path.with_suffix(".json").read_text())
+    assert told["sha256"] == sha256_of(prepared.path) and told["source_sha256"] == sha256_of(placed)
+    assert {f.name for f in placed.parent.iterdir()} <= {
+        "tiny.onnx",
+        "tiny.prepared.onnx",
+        "tiny.prepared.json",
+        ".lock",
+    }
+
+
+def test_a_file_put_by_hand_is_rewritten_as_its_entry_says(placed: Path, store: Store) -> None:
+    Embedder.of(4).save(placed, batch=1)
+    prepared = store.prepare(to_rewrite(rewrites=("dynamic_batch",)))
+
+    batch = onnx.load(prepared.path).graph.input[0].type.tensor_type.shape.dim[0]
+    assert (batch.dim_param, onnx.load(placed).graph.input[0].type.tensor_type.shape.dim[0].dim_value) == ("batch", 1)
+
+
+def test_a_prepared_form_is_made_once(placed: Path, store: Store) -> None:
+    first = store.prepare(to_rewrite())
+    before = snapshot(store.folder)
+
+    assert store.prepare(to_rewrite()) == first
+    assert snapshot(store.folder) == before
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_another_file_put_in_its_place_is_prepared_anew(placed: Path, store: Store, known: bool) -> None:
+    first = store.prepare(to_rewrite())
+    whole = first.path.read_bytes()
+    Embedder.of(5).save(placed)
+    second = store.prepare(to_rewrite(**({"sha256": sha256_of(placed)} if known else {})))
+
+    assert second == Prepared(first.path, sha256_of(placed), known) and second.sha256 != first.sha256
+    assert second.path.read_bytes() != whole
+
+
+def test_a_damaged_prepared_form_is_made_anew(placed: Path, store: Store) -> None:
+    first = store.prepare(to_rewrite())
+    whole = first.path.read_bytes()
+    first.path.write_bytes(whole[:-1])
+
+    assert store.prepare(to_rewrite()) == first
+    assert first.path.read_bytes() == whole
+
+
+def test_a_file_put_by_hand_that_has_gone_is_missed_even_with_its_prepared_form_there(
+    placed: Path, store: Store
+) -> None:
+    store.prepare(to_rewrite())
+    placed.unlink()
+    with pytest.raises(DownloadFailed, match="put the ONNX file there"):
+        store.prepare(to_rewrite())
+
+
+def test_a_file_put_by_hand_with_another_hash_is_not_rewritten(placed: Path, store: Store) -> None:
+    with pytest.raises(ChecksumMismatch, match=f"{sha256_of(placed)}, the catalogue says {'0' * 64}"):
+        store.prepare(to_rewrite(sha256="0" * 64))
+    assert list(snapshot(placed.parent)) == ["tiny.onnx"]
+
+
+def test_a_file_put_by_hand_that_is_no_network_is_named_and_kept(placed: Path, store: Store) -> None:
+    placed.write_bytes(b"<html>404</html>")
+    with pytest.raises(GraphRejected, match=r"tiny\.onnx is no ONNX file"):
+        store.prepare(to_rewrite())
+    assert {name for name in snapshot(placed.parent) if name != ".lock"} == {"tiny.onnx"}
+    assert placed.read_bytes() == b"<html>404</html>"

@@ -1,10 +1,22 @@
 """What a network's numbers mean: one module a family, one line in the table."""
 
 from visage.errors import UnknownFamily
-from visage.families import arcface, scrfd, yunet
+from visage.families import arcface, centerface, genderage, mask, retinaface, scrfd, yolov5_face, yunet
 from visage.families.base import Family
 
-FAMILIES: dict[str, Family] = {f.name: f for f in (scrfd.FAMILY, yunet.FAMILY, arcface.FAMILY)}
+FAMILIES: dict[str, Family] = {
+    f.name: f
+    for f in (
+        scrfd.FAMILY,
+        yunet.FAMILY,
+        retinaface.FAMILY,
+        centerface.FAMILY,
+        yolov5_face.FAMILY,
+        arcface.FAMILY,
+        genderage.FAMILY,
+        mask.FAMILY,
+    )
+}
 
 
 def family(name: str) -> Family:

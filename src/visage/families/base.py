@@ -7,7 +7,16 @@ from typing import Any, Literal, Protocol, TypeVar
 from visage.backends.base import Preprocess, Session, Sizes
 from visage.faces import Detections, Floats, ImageBatch, Pixels
 
-Task = Literal["detection", "recognition"]
+Task = Literal["detection", "recognition", "attributes-gender-age", "attributes-mask"]
+
+# The setting that names the network of each task.
+SETTINGS: Mapping[Task, str] = {
+    "detection": "DET_NAME",
+    "recognition": "REC_NAME",
+    "attributes-gender-age": "GA_NAME",
+    "attributes-mask": "MASK_DETECTOR",
+}
+
 Params = Mapping[str, Any]
 T_co = TypeVar("T_co", covariant=True)
 

@@ -1,15 +1,15 @@
 """Reading dense per-cell outputs: only cells above the threshold are ever touched. Compiled."""
 
-import numba
 import numpy as np
 
 from visage.faces import Floats
+from visage.geometry.compiled import compiled
 
 # One proposal is a row of 15: box (4), score (1), landmarks (10).
 ROW = 15
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def distance_proposals(
     rows: Floats,
     scores: Floats,
@@ -45,7 +45,7 @@ def distance_proposals(
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def cell_proposals(
     rows: Floats,
     classes: Floats,

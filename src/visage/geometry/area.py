@@ -5,17 +5,17 @@ networks (measured: `make bench`). The rows are summed first, where a whole line
 equal OpenCV's but for single values where a sum lies on the edge of rounding: one level off, some in a million.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from visage.faces import Floats, Pixels
+from visage.geometry.compiled import compiled
 
 # OpenCV leaves out a border weight smaller than this (imgproc, computeResizeAreaTab).
 _LEAST_WEIGHT = 1e-3
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _table(source: int, target: int, step: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """For each target cell its first source cell, how many it covers, and their weights (target, taps)."""
     first = np.empty(target, np.int64)
@@ -44,7 +44,7 @@ def _table(source: int, target: int, step: float) -> tuple[NDArray[np.int64], ND
     return first, count, weights
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@compiled(fastmath={"contract", "reassoc"})
 def _shrink(pixels: Pixels, target: Pixels, rows: int, columns: int, step: float) -> None:
     height, width, _ = pixels.shape
     top, high, down = _table(height, rows, step)
@@ -77,7 +77,7 @@ def _shrink(pixels: Pixels, target: Pixels, rows: int, columns: int, step: float
                 target[y, x, 2] = _rounded(red)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, inline="always")
+@compiled(fastmath={"contract", "reassoc"}, inline="always")
 def _sum_rows(line: Floats, lines: Pixels, first: int, count: int, weights: Floats) -> None:
     """`line` becomes the weighted sum of `count` rows; two and three, the usual case, in one pass."""
     size = lines.shape[1]
@@ -103,7 +103,7 @@ def _sum_rows(line: Floats, lines: Pixels, first: int, count: int, weights: Floa
                     line[x] += row[x] * weight
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _rounded(value: np.float32) -> np.uint8:
     return np.uint8(np.rint(value))  # half to even, as OpenCV does
 

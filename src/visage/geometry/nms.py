@@ -1,13 +1,13 @@
 """Greedy non-maximum suppression, compiled."""
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from visage.faces import Floats
+from visage.geometry.compiled import compiled
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _suppress(boxes: Floats, order: NDArray[np.int64], overlap: float, pixel: float) -> NDArray[np.int64]:
     count = len(order)
     kept = np.empty(count, np.int64)

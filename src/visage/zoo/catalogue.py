@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from visage.backends.base import Preprocess
 from visage.errors import ConfigurationError, UnknownFamily, UnknownModel
 from visage.families import family
+from visage.families.base import Task
 
 
 class _Data(BaseModel):
@@ -68,8 +69,8 @@ class Entry(_Data):
     canonical: Canonical | None = None
 
     @property
-    def task(self) -> str:
-        """What it does, as the family says: "detection" or "recognition"."""
+    def task(self) -> Task:
+        """What it does, as the family says."""
         return family(self.family).task
 
     def fed(self) -> Preprocess:
@@ -94,15 +95,16 @@ class Catalogue:
             raise UnknownModel(f"model {name!r} is not in the catalogue; known: {', '.join(self.entries)}")
         return self.entries[name]
 
-    def find(self, name: str, task: str, variable: str) -> Entry:
+    def find(self, name: str, task: Task, variable: str) -> Entry:
         """The entry `name`, which must do `task`; `variable` is the setting that named it."""
         try:
             entry = self[name]
         except UnknownModel as exc:
-            known = ", ".join(e.name for e in self.entries.values() if e.task == task)
+            known = ", ".join(e.name for e in self.entries.values() if e.task == task) or "none"
             raise UnknownModel(f"{variable}={name!r} is not in the catalogue; for {task} there are: {known}") from exc
         if entry.task != task:
-            raise UnknownModel(f"{variable}={name!r} is a {entry.task} model; {variable} names one for {task}")
+            article = "an" if entry.task.startswith("a") else "a"
+            raise UnknownModel(f"{variable}={name!r} is {article} {entry.task} model; {variable} names one for {task}")
         return entry
 
 

@@ -62,8 +62,12 @@ def fold_dequantize(model: onnx.ModelProto) -> None:
 
 
 def first_input_only(model: onnx.ModelProto) -> None:
-    """Drop all graph inputs but the first: old exporters list initialisers there, and names nothing uses."""
+    """Drop all graph inputs but the first: old exporters list initialisers there, and names nothing uses.
+
+    ONNX asks for that list up to version 3 of its format; from 4 on it is left out.
+    """
     del model.graph.input[1:]
+    model.ir_version = max(model.ir_version, 4)
 
 
 def dynamic_batch(model: onnx.ModelProto) -> None:
@@ -75,12 +79,18 @@ def dynamic_batch(model: onnx.ModelProto) -> None:
 
 
 def dynamic_size(model: onnx.ModelProto) -> None:
-    """Let height and width be any: of the input, and of Reshapes of (N, h, w, c) to (N, h·w, c)."""
+    """Let height and width be any: of the input, of outputs that are maps (N, c, h, w) or a row a cell (N, h·w, c),
+    and of Reshapes of (N, h, w, c) to (N, h·w, c).
+    """
     graph = model.graph
     for axis, name in ((2, "height"), (3, "width")):
         graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
     for output in graph.output:
-        output.type.tensor_type.shape.dim[1].dim_param = "cells"
+        axes = output.type.tensor_type.shape.dim
+        if len(axes) == 4:
+            axes[2].dim_param, axes[3].dim_param = f"{output.name}_rows", f"{output.name}_columns"
+        else:
+            axes[1].dim_param = "cells"
     _reshape_to(graph, lambda shape: [shape[0], -1, *shape[2:]])
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ class Prepared:
 
 
 class Store:
-    """`onnx/<name>/<name>.onnx` below `folder`, each beside a manifest that is written last: it means complete."""
+    """`onnx/<name>/<name>.onnx` below `folder`, each beside a manifest that is written last: it means complete.
+
+    A file put by hand stays as it is; where its entry has rewrites, `<name>.prepared.onnx` is made from it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,16 +54,17 @@ class Store:
 
         Raises DownloadFailed, ChecksumMismatch, GraphRejected or ModelFileError.
         """
-        if not entry.sources:
-            return self._by_hand(entry)
-        ready = self._complete(entry)
+        placed = None if entry.sources else self._by_hand(entry)
+        if placed is not None and not entry.rewrites:
+            return placed
+        ready = self._complete(entry, placed)
         if ready is not None:
             return ready
         path = self.path(entry.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.parent / ".lock", timeout=_LOCK_SECONDS):
-                return self._complete(entry) or self._make(entry)
+                return self._complete(entry, placed) or self._make(entry, placed)
         except Timeout as exc:
             raise ModelFileError(
                 f"{entry.name}: another process has been preparing it for {_LOCK_SECONDS} s; "
@@ -82,24 +87,34 @@ class Store:
             log.warning("%s is unverified: the catalogue has no sha256 for it (file: %s)", entry.name, found)
         return Prepared(path, found, entry.sha256 is not None)
 
-    def _complete(self, entry: Entry) -> Prepared | None:
-        """What an earlier `prepare` left, if it is whole and still what the catalogue asks for."""
+    def _target(self, entry: Entry) -> Path:
+        """Where the prepared file goes."""
         path = self.path(entry.name)
+        return path if entry.sources else path.with_suffix(".prepared.onnx")
+
+    def _complete(self, entry: Entry, placed: Prepared | None) -> Prepared | None:
+        """What an earlier `prepare` left, if it is whole and still what `entry` and the file put by hand ask for."""
+        path = self._target(entry)
         try:
             manifest = json.loads(_manifest(path).read_text("utf-8"))
-            if manifest["recipe"] == _recipe(entry) and manifest["sha256"] == sha256_of(path):
-                return Prepared(path, manifest["source_sha256"], entry.sha256 is not None)
+            source = manifest["source_sha256"]
+            current = manifest["recipe"] == _recipe(entry) and (placed is None or placed.sha256 == source)
+            if current and manifest["sha256"] == sha256_of(path):
+                return Prepared(path, source, entry.sha256 is not None)
         except (OSError, ValueError, KeyError, TypeError):
             return None
         log.warning("%s: %s is not what was prepared; preparing it anew", entry.name, path)
         return None
 
-    def _make(self, entry: Entry) -> Prepared:
+    def _make(self, entry: Entry, placed: Prepared | None) -> Prepared:
         started = time.monotonic()
-        path = self.path(entry.name)
+        path = self._target(entry)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
-            raw = Path(folder) / "source.onnx"
-            _fetch(entry, raw, path)
+            raw = Path(folder) / f"{entry.name}.onnx"
+            if placed is None:
+                _fetch(entry, raw, path)
+            else:
+                shutil.copyfile(placed.path, raw)
             source_sha256 = sha256_of(raw)
             if entry.sha256 is not None and source_sha256 != entry.sha256:
                 raise ChecksumMismatch(

@@ -45,7 +45,7 @@ async def info(request: Request) -> dict[str, Any]:
 
 @router.get("/models", summary="Networks of the catalogue")
 async def models(request: Request) -> dict[str, list[dict[str, Any]]]:
-    """Every network that can be named in DET_NAME and REC_NAME, its licence, and whether it is loaded."""
+    """Every network that a setting can name, its task and licence, and whether it is loaded."""
     runtime = state_of(request).ready()
     loaded = {model.entry.name: model for model in runtime.loaded.values()}
     return {"models": [_model(entry, loaded.get(entry.name)) for entry in runtime.catalogue.entries.values()]}

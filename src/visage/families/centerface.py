@@ -1,0 +1,61 @@
+"""CenterFace (Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019).
+
+Four maps of stride 4, in this order: heat (N, 1, h, w), logarithms of height and width (N, 2, h, w), offsets of the
+centre (N, 2, h, w) and landmarks (N, 10, h, w) in parts of the box, y before x in each. Heat is already a sigmoid.
+"""
+
+import numpy as np
+
+from visage.backends.base import Preprocess, Session, Sizes, run_in_batches
+from visage.errors import GraphRejected
+from visage.faces import Detections, Floats, ImageBatch
+from visage.families.base import Family, Params
+from visage.geometry.anchors import ROW
+from visage.geometry.maps import centre_proposals
+from visage.geometry.nms import nms
+
+_STRIDE = 4
+_CHANNELS = [1, 2, 2, 10]
+
+
+class CenterFace:
+    """A detector; `overlap` is 0.3 in effect in the reference."""
+
+    def __init__(self, session: Session, overlap: float) -> None:
+        self._session = session
+        self._overlap = overlap
+        self.sizes: Sizes = session.sizes
+        self.max_batch: int = session.max_batch
+
+    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
+        answers = (image for batch in run_in_batches(self._session, images.pixels) for image in _images(batch))
+        return [
+            self._read(maps, float(threshold), float(scale))
+            for maps, threshold, scale in zip(answers, thresholds, images.scales, strict=True)
+        ]
+
+    def _read(self, maps: list[Floats], threshold: float, scale: float) -> Detections:
+        heat, sizes, offsets, points = maps
+        rows = np.empty((heat.size, ROW), np.float32)
+        rows = rows[: centre_proposals(rows, heat[0], sizes, offsets, points, _STRIDE, threshold)]
+        kept = rows[nms(rows[:, :4], rows[:, 4], self._overlap)]
+        boxes: Floats = kept[:, :4] / np.float32(scale)
+        landmarks: Floats = kept[:, 5:].reshape(-1, 5, 2) / np.float32(scale)
+        return Detections(boxes, kept[:, 4].copy(), landmarks)
+
+
+def _images(outputs: tuple[Floats, ...]) -> list[list[Floats]]:
+    """The maps (c, h, w) of each image of a batch."""
+    if [out.shape[1] for out in outputs if out.ndim == 4] != _CHANNELS or len(outputs) != len(_CHANNELS):
+        raise GraphRejected(
+            f"a CenterFace has maps of 1, 2, 2 and 10 channels, this network's outputs are "
+            f"{[out.shape for out in outputs]}"
+        )
+    return [[np.ascontiguousarray(out[i]) for out in outputs] for i in range(len(outputs[0]))]
+
+
+def build(session: Session, params: Params) -> CenterFace:
+    return CenterFace(session, float(params.get("overlap", 0.3)))
+
+
+FAMILY = Family("centerface", "detection", Preprocess(0.0, 1.0, "rgb"), build)
