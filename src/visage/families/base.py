@@ -1,10 +1,12 @@
 """What numbers mean: the interfaces that every family of networks offers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from visage.backends.base import Preprocess, Session, Sizes
+from visage.backends.base import Preprocess, Session, Sizes, run_in_batches
+from visage.errors import GraphRejected
 from visage.faces import Detections, Floats, ImageBatch, Pixels
 
 Task = Literal["detection", "recognition", "attributes-gender-age", "attributes-mask"]
@@ -19,6 +21,7 @@ SETTINGS: Mapping[Task, str] = {
 
 Params = Mapping[str, Any]
 T_co = TypeVar("T_co", covariant=True)
+A = TypeVar("A")
 
 
 class Detector(Protocol):
@@ -36,6 +39,36 @@ class Detector(Protocol):
         `thresholds` (N,) are per image: a batch mixes requests.
         """
         ...
+
+
+class DenseDetector(ABC, Generic[A]):
+    """A detector whose network answers for whole pictures: what all of them do with batches, thresholds and scales.
+
+    A family says how the outputs of a batch fall into one answer a picture, and how such an answer is read.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.sizes: Sizes = session.sizes
+        self.max_batch: int = session.max_batch
+
+    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
+        width = images.pixels.shape[2]
+        answers = [one for batch in run_in_batches(self._session, images.pixels) for one in self._split(batch)]
+        if len(answers) != len(images):
+            raise GraphRejected("this network has no batch axis in its outputs; set DET_BATCH_SIZE=1")
+        return [
+            self._read(answer, width, float(threshold), float(scale))
+            for answer, threshold, scale in zip(answers, thresholds, images.scales, strict=True)
+        ]
+
+    @abstractmethod
+    def _split(self, outputs: tuple[Floats, ...]) -> Iterable[A]:
+        """One answer for each picture of a batch. Raises GraphRejected for outputs of another family."""
+
+    @abstractmethod
+    def _read(self, answer: A, width: int, threshold: float, scale: float) -> Detections:
+        """One picture's faces in its own pixels; `width` is the network input's, `scale` network per picture pixel."""
 
 
 class CropModel(Protocol[T_co]):

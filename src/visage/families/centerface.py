@@ -6,10 +6,10 @@ centre (N, 2, h, w) and landmarks (N, 10, h, w) in parts of the box, y before x 
 
 import numpy as np
 
-from visage.backends.base import Preprocess, Session, Sizes, run_in_batches
+from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
-from visage.faces import Detections, Floats, ImageBatch
-from visage.families.base import Family, Params
+from visage.faces import Detections, Floats
+from visage.families.base import DenseDetector, Family, Params
 from visage.geometry.anchors import ROW
 from visage.geometry.maps import centre_proposals
 from visage.geometry.nms import nms
@@ -18,23 +18,17 @@ _STRIDE = 4
 _CHANNELS = [1, 2, 2, 10]
 
 
-class CenterFace:
+class CenterFace(DenseDetector[list[Floats]]):
     """A detector; `overlap` is 0.3 in effect in the reference."""
 
     def __init__(self, session: Session, overlap: float) -> None:
-        self._session = session
+        super().__init__(session)
         self._overlap = overlap
-        self.sizes: Sizes = session.sizes
-        self.max_batch: int = session.max_batch
 
-    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
-        answers = (image for batch in run_in_batches(self._session, images.pixels) for image in _images(batch))
-        return [
-            self._read(maps, float(threshold), float(scale))
-            for maps, threshold, scale in zip(answers, thresholds, images.scales, strict=True)
-        ]
+    def _split(self, outputs: tuple[Floats, ...]) -> list[list[Floats]]:
+        return _images(outputs)
 
-    def _read(self, maps: list[Floats], threshold: float, scale: float) -> Detections:
+    def _read(self, maps: list[Floats], width: int, threshold: float, scale: float) -> Detections:
         heat, sizes, offsets, points = maps
         rows = np.empty((heat.size, ROW), np.float32)
         rows = rows[: centre_proposals(rows, heat[0], sizes, offsets, points, _STRIDE, threshold)]

@@ -8,10 +8,10 @@ were trained on deltas divided by 0.2 (`landmark_std`).
 
 import numpy as np
 
-from visage.backends.base import Preprocess, Session, Sizes, run_in_batches
+from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
-from visage.faces import Detections, Floats, ImageBatch
-from visage.families.base import Family, Params
+from visage.faces import Detections, Floats
+from visage.families.base import DenseDetector, Family, Params
 from visage.geometry.maps import MASKED_ROW, anchor_proposals
 from visage.geometry.nms import nms
 
@@ -24,24 +24,18 @@ _CLASSES, _BOXES, _LANDMARKS, _TYPES = 4, 8, 20, 6  # channels
 _Level = tuple[Floats, Floats, Floats, Floats]
 
 
-class RetinaFace:
+class RetinaFace(DenseDetector[list[_Level]]):
     """A detector, of masks too where the network has them; `overlap` is 0.4 in effect in the reference (fault 17)."""
 
     def __init__(self, session: Session, overlap: float, landmark_std: float) -> None:
-        self._session = session
+        super().__init__(session)
         self._overlap = overlap
         self._landmark_std = landmark_std
-        self.sizes: Sizes = session.sizes
-        self.max_batch: int = session.max_batch
 
-    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
-        answers = (image for batch in run_in_batches(self._session, images.pixels) for image in _images(batch))
-        return [
-            self._read(levels, float(threshold), float(scale))
-            for levels, threshold, scale in zip(answers, thresholds, images.scales, strict=True)
-        ]
+    def _split(self, outputs: tuple[Floats, ...]) -> list[list[_Level]]:
+        return _images(outputs)
 
-    def _read(self, levels: list[_Level], threshold: float, scale: float) -> Detections:
+    def _read(self, levels: list[_Level], width: int, threshold: float, scale: float) -> Detections:
         rows: Floats = np.concatenate(
             [self._proposals(level, stride, threshold) for level, stride in zip(levels, _SIDES, strict=True)]
         )

@@ -7,10 +7,10 @@ tell them apart. Scores are already sigmoids.
 
 import numpy as np
 
-from visage.backends.base import Preprocess, Session, Sizes, run_in_batches
+from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
-from visage.faces import Detections, Floats, ImageBatch
-from visage.families.base import Family, Params
+from visage.faces import Detections, Floats
+from visage.families.base import DenseDetector, Family, Params
 from visage.geometry.anchors import ROW, distance_proposals
 from visage.geometry.nms import nms
 
@@ -21,24 +21,15 @@ _ANCHORS = 2
 _Level = tuple[Floats, Floats, Floats]
 
 
-class Scrfd:
+class Scrfd(DenseDetector[list[_Level]]):
     """A detector; `overlap` is 0.4 in effect in the reference (fault 17)."""
 
     def __init__(self, session: Session, overlap: float) -> None:
-        self._session = session
+        super().__init__(session)
         self._overlap = overlap
-        self.sizes: Sizes = session.sizes
-        self.max_batch: int = session.max_batch
 
-    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
-        width = images.pixels.shape[2]
-        answers = [image for batch in run_in_batches(self._session, images.pixels) for image in _images(batch)]
-        if len(answers) != len(images):
-            raise GraphRejected("this SCRFD has no batch axis in its outputs; set DET_BATCH_SIZE=1")
-        return [
-            self._read(levels, width, float(threshold), float(scale))
-            for levels, threshold, scale in zip(answers, thresholds, images.scales, strict=True)
-        ]
+    def _split(self, outputs: tuple[Floats, ...]) -> list[list[_Level]]:
+        return _images(outputs)
 
     def _read(self, levels: list[_Level], width: int, threshold: float, scale: float) -> Detections:
         rows: Floats = np.concatenate(

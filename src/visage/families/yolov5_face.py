@@ -7,33 +7,27 @@ x and y, probability of the class "face". The reference scores by objectness alo
 
 import numpy as np
 
-from visage.backends.base import Preprocess, Session, Sizes, run_in_batches
+from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
-from visage.faces import Detections, Floats, ImageBatch
-from visage.families.base import Family, Params
+from visage.faces import Detections, Floats
+from visage.families.base import DenseDetector, Family, Params
 from visage.geometry.nms import nms
 
 _COLUMNS = 16
 
 
-class YoloV5Face:
+class YoloV5Face(DenseDetector[Floats]):
     """A detector; `overlap` is 0.4 in effect in the reference (fault 17)."""
 
     def __init__(self, session: Session, overlap: float, class_score: bool) -> None:
-        self._session = session
+        super().__init__(session)
         self._overlap = overlap
         self._class_score = class_score
-        self.sizes: Sizes = session.sizes
-        self.max_batch: int = session.max_batch
 
-    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
-        answers = (rows for batch in run_in_batches(self._session, images.pixels) for rows in _images(batch))
-        return [
-            self._read(rows, float(threshold), float(scale))
-            for rows, threshold, scale in zip(answers, thresholds, images.scales, strict=True)
-        ]
+    def _split(self, outputs: tuple[Floats, ...]) -> Floats:
+        return _images(outputs)
 
-    def _read(self, rows: Floats, threshold: float, scale: float) -> Detections:
+    def _read(self, rows: Floats, width: int, threshold: float, scale: float) -> Detections:
         scores = rows[:, 4] * rows[:, 15] if self._class_score else rows[:, 4]
         above = scores >= np.float32(threshold)
         rows, scores = rows[above], scores[above]  # (m, 16), (m,)

@@ -7,10 +7,10 @@ NMS is OpenCV's: boxes truncated to whole pixels, no +1, the best 5000.
 
 import numpy as np
 
-from visage.backends.base import Preprocess, Session, Sizes, run_in_batches
+from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
-from visage.faces import Detections, Floats, ImageBatch
-from visage.families.base import Family, Params
+from visage.faces import Detections, Floats
+from visage.families.base import DenseDetector, Family, Params
 from visage.geometry.anchors import ROW, cell_proposals
 from visage.geometry.nms import nms
 
@@ -21,22 +21,15 @@ _TOP = 5000
 _Level = tuple[Floats, Floats, Floats, Floats]
 
 
-class YuNet:
+class YuNet(DenseDetector[list[_Level]]):
     """A detector; `overlap` 0.3 is OpenCV's default."""
 
     def __init__(self, session: Session, overlap: float) -> None:
-        self._session = session
+        super().__init__(session)
         self._overlap = overlap
-        self.sizes: Sizes = session.sizes
-        self.max_batch: int = session.max_batch
 
-    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
-        width = images.pixels.shape[2]
-        answers = (image for batch in run_in_batches(self._session, images.pixels) for image in _images(batch))
-        return [
-            self._read(levels, width, float(threshold), float(scale))
-            for levels, threshold, scale in zip(answers, thresholds, images.scales, strict=True)
-        ]
+    def _split(self, outputs: tuple[Floats, ...]) -> list[list[_Level]]:
+        return _images(outputs)
 
     def _read(self, levels: list[_Level], width: int, threshold: float, scale: float) -> Detections:
         rows = np.concatenate(
