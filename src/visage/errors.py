@@ -8,6 +8,7 @@ VisageError
  ├─ ModelFileError         a weight file is missing or not what it should be
  │   ├─ DownloadFailed
  │   ├─ ChecksumMismatch
+ │   ├─ LicenceNotAccepted
  │   └─ GraphRejected
  ├─ ImageError             one image; its neighbours in the request are not concerned
  │   ├─ ImageUnreachable
@@ -59,6 +60,10 @@ class DownloadFailed(ModelFileError):
 
 class ChecksumMismatch(ModelFileError):
     title = "Checksum mismatch"
+
+
+class LicenceNotAccepted(ModelFileError):
+    title = "Licence not accepted"
 
 
 class GraphRejected(ModelFileError):

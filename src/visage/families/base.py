@@ -19,6 +19,11 @@ SETTINGS: Mapping[Task, str] = {
     "attributes-mask": "MASK_DETECTOR",
 }
 
+# What the graph of any file goes through before it is opened (`zoo.graph`); each does nothing where nothing is to be
+# done. A detector whose decoding is not in its graph takes pictures of any size besides.
+REWRITES = ("first_input_only", "fold_dequantize", "dynamic_batch")
+DENSE_REWRITES = (*REWRITES, "dynamic_size")
+
 Params = Mapping[str, Any]
 T_co = TypeVar("T_co", covariant=True)
 A = TypeVar("A")
@@ -84,9 +89,13 @@ class CropModel(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Networks that share pre- and post-processing; `build` makes the object of `task`."""
+    """Networks that share pre- and post-processing; `build` makes the object of `task`.
+
+    `rewrites` name what their graphs go through before they are opened.
+    """
 
     name: str
     task: Task
     preprocess: Preprocess
     build: Callable[[Session, Params], Any]
+    rewrites: tuple[str, ...] = REWRITES

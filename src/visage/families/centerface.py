@@ -9,7 +9,7 @@ import numpy as np
 from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
 from visage.faces import Detections, Floats
-from visage.families.base import DenseDetector, Family, Params
+from visage.families.base import DENSE_REWRITES, DenseDetector, Family, Params
 from visage.geometry.anchors import ROW
 from visage.geometry.maps import centre_proposals
 from visage.geometry.nms import nms
@@ -52,4 +52,4 @@ def build(session: Session, params: Params) -> CenterFace:
     return CenterFace(session, float(params.get("overlap", 0.3)))
 
 
-FAMILY = Family("centerface", "detection", Preprocess(0.0, 1.0, "rgb"), build)
+FAMILY = Family("centerface", "detection", Preprocess(0.0, 1.0, "rgb"), build, DENSE_REWRITES)

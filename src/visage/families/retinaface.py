@@ -11,7 +11,7 @@ import numpy as np
 from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
 from visage.faces import Detections, Floats
-from visage.families.base import DenseDetector, Family, Params
+from visage.families.base import DENSE_REWRITES, DenseDetector, Family, Params
 from visage.geometry.maps import MASKED_ROW, anchor_proposals
 from visage.geometry.nms import nms
 
@@ -80,4 +80,4 @@ def build(session: Session, params: Params) -> RetinaFace:
     return RetinaFace(session, float(params.get("overlap", 0.4)), float(params.get("landmark_std", 1.0)))
 
 
-FAMILY = Family("retinaface", "detection", Preprocess(0.0, 1.0, "rgb"), build)
+FAMILY = Family("retinaface", "detection", Preprocess(0.0, 1.0, "rgb"), build, DENSE_REWRITES)

@@ -74,4 +74,10 @@ def build(session: Session, params: Params) -> Scrfd:
     return Scrfd(session, float(params.get("overlap", 0.4)))
 
 
-FAMILY = Family("scrfd", "detection", Preprocess(127.5, 128.0, "rgb"), build)
+FAMILY = Family(
+    "scrfd",
+    "detection",
+    Preprocess(127.5, 128.0, "rgb"),
+    build,
+    ("first_input_only", "fold_dequantize", "scrfd_batch", "dynamic_batch", "dynamic_size"),
+)

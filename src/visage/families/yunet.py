@@ -10,7 +10,7 @@ import numpy as np
 from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
 from visage.faces import Detections, Floats
-from visage.families.base import DenseDetector, Family, Params
+from visage.families.base import DENSE_REWRITES, DenseDetector, Family, Params
 from visage.geometry.anchors import ROW, cell_proposals
 from visage.geometry.nms import nms
 
@@ -76,4 +76,4 @@ def build(session: Session, params: Params) -> YuNet:
     return YuNet(session, float(params.get("overlap", 0.3)))
 
 
-FAMILY = Family("yunet", "detection", Preprocess(0.0, 1.0, "bgr"), build)
+FAMILY = Family("yunet", "detection", Preprocess(0.0, 1.0, "bgr"), build, DENSE_REWRITES)

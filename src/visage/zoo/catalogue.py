@@ -1,28 +1,101 @@
 """The catalogue: what each network is, where it comes from, under which licence. Data, validated when read."""
 
-import json
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from visage.backends.base import Preprocess
-from visage.errors import ConfigurationError, UnknownFamily, UnknownModel
+from visage.errors import UnknownModel
 from visage.families import family
 from visage.families.base import Task
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", to_lower=True)]
+Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$", to_lower=True)]
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+# A name is a folder's and a file's as well.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$", max_length=100)]
 
 
 class _Data(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PackageFile(_Data):
+class _Source(_Data):
+    """Hashes stand here where this source's bytes are not those that the entry's own hashes tell."""
+
+    sha256: Sha256 | None = None
+    md5: Md5 | None = None
+
+
+class PackageFile(_Source):
     """A file inside an installed Python package."""
 
     package: str
     file: str
+
+
+class WebFile(_Source):
+    """A file at an http or https address; several of them in a row are mirrors."""
+
+    url: HttpUrl
+
+
+class DriveFile(_Source):
+    """A public file of Google Drive, by its id."""
+
+    gdrive: Annotated[str, StringConstraints(pattern=r"^[\w-]{10,}$")]
+
+
+class ZipMember(_Source):
+    """A member of a zip archive at an http or https address."""
+
+    zip: HttpUrl
+    member: str
+
+
+class LocalFile(_Source):
+    """A file of this machine; a relative path counts from the models folder."""
+
+    path: str
+
+
+Place = PackageFile | WebFile | DriveFile | ZipMember | LocalFile
+
+_KEYS = ("package", "url", "gdrive", "zip", "path")
+
+
+def _kind(value: Any) -> str | None:
+    """The key that tells a source's kind, so that a fault is told of that kind alone."""
+    kinds = [key for key in _KEYS if (key in value if isinstance(value, dict) else hasattr(value, key))]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+_Place = Annotated[
+    Annotated[PackageFile, Tag("package")]
+    | Annotated[WebFile, Tag("url")]
+    | Annotated[DriveFile, Tag("gdrive")]
+    | Annotated[ZipMember, Tag("zip")]
+    | Annotated[LocalFile, Tag("path")],
+    Discriminator(
+        _kind,
+        custom_error_type="source",
+        custom_error_message=f"a source is an object with exactly one of the keys {', '.join(_KEYS)}",
+    ),
+]
+
+
+class InputShape(_Data):
+    """What the network takes: one `size` (width, height), or any multiple of `stride`."""
+
+    size: tuple[int, int] | None = None
+    stride: int | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "InputShape":
+        if (self.size is None) == (self.stride is None):
+            raise ValueError("either 'size' (width, height) or 'stride' is expected")
+        return self
 
 
 class PreprocessOverride(_Data):
@@ -34,38 +107,57 @@ class PreprocessOverride(_Data):
 
 
 class Licence(_Data):
-    """`id`: SPDX, or a plain name where SPDX has none; `commercial`: what the licence text says of it."""
+    """`id`: SPDX's in lower case, or a plain name where SPDX has none; `commercial`: what its text says of that use."""
 
-    id: str
+    id: Annotated[str, StringConstraints(to_lower=True, min_length=1)]
     commercial: bool | None = None
     note: str = ""
 
 
 class Canonical(_Data):
-    """Known numbers of this network on the self-test picture, five at most, and how far off they may be."""
+    """Known numbers of this network on the self-test picture, five at most, and how far off they may be.
+
+    `sha256`: the weights they were taken from, where the catalogue knows no hash; other weights are then not held
+    to them.
+    """
 
     numbers: tuple[float, ...]
     tolerance: float = 0.01
+    sha256: Sha256 | None = None
+
+
+class Figure(_Data):
+    """A published figure of accuracy or speed, and whose word it is."""
+
+    what: str
+    value: float
+    unit: str = ""
+    source: str
 
 
 class Entry(_Data):
-    """One model of the catalogue. A missing `sha256` means unverified, which is said and is no error.
+    """One model of the catalogue. A missing hash means unverified, which is said and is no error.
 
-    `rewrites` name functions of `zoo.graph`; `sources` are tried in order, and with none the file is put by
-    hand at `onnx/<name>/<name>.onnx` of the models folder.
+    `sources` are tried in order, and with none the file is put by hand at `onnx/<name>/<name>.onnx` of the models
+    folder. `rewrites` name functions of `zoo.graph`; None stands for those of the family.
     """
 
-    name: str
+    name: Name
     description: str = ""
     family: str
     params: Mapping[str, Any] = Field(default_factory=dict)
     preprocess: PreprocessOverride = PreprocessOverride()
-    sources: tuple[PackageFile, ...] = ()
-    rewrites: tuple[str, ...] = ()
-    sha256: str | None = None
-    bytes: int | None = None
+    input: InputShape | None = None
+    batch: Literal["any", "one"] = "any"
+    sources: tuple[_Place, ...] = ()
+    rewrites: tuple[str, ...] | None = None
+    sha256: Sha256 | None = None
+    md5: Md5 | None = None
+    bytes: int | None = Field(default=None, gt=0)
     licence: Licence
     threshold: float | None = None
+    figures: tuple[Figure, ...] = ()
+    note: str = ""
     canonical: Canonical | None = None
 
     @property
@@ -82,6 +174,10 @@ class Entry(_Data):
             base.colours if other.colours is None else other.colours,
             base.layout,
         )
+
+    def graph_rewrites(self) -> tuple[str, ...]:
+        """Names of the functions of `zoo.graph` that its file goes through."""
+        return family(self.family).rewrites if self.rewrites is None else self.rewrites
 
 
 class Catalogue:
@@ -106,52 +202,3 @@ class Catalogue:
             article = "an" if entry.task.startswith("a") else "a"
             raise UnknownModel(f"{variable}={name!r} is {article} {entry.task} model; {variable} names one for {task}")
         return entry
-
-
-def read_catalogue(models_dir: Path) -> Catalogue:
-    """The catalogue in `models_dir`/models.json, or where there is none the one inside this package.
-
-    Raises ConfigurationError naming the file, the entry and the field.
-    """
-    path = models_dir / "models.json"
-    try:
-        text = path.read_text("utf-8") if path.is_file() else _packaged()
-        return parse_catalogue(json.loads(text))
-    except OSError as exc:
-        raise ConfigurationError(f"{path} cannot be read ({exc.strerror}); set MODELS_DIR to the folder of it") from exc
-    except UnknownFamily as exc:
-        raise UnknownFamily(f"{path}: {exc}") from exc
-    except ValueError as exc:
-        raise ConfigurationError(f"{path}: {exc}") from exc
-
-
-def parse_catalogue(data: Any) -> Catalogue:
-    """{name: fields} → Catalogue; UnknownFamily or ValueError naming the entry and the field."""
-    if not isinstance(data, dict):
-        raise ValueError("a JSON object of models by name is expected")
-    return Catalogue({name: _entry(name, fields) for name, fields in data.items()})
-
-
-def _entry(name: str, fields: Any) -> Entry:
-    if not isinstance(fields, dict):
-        raise ValueError(f"model {name!r}: a JSON object of fields is expected")
-    if "name" in fields:
-        raise ValueError(f"model {name!r}, field 'name': the key is the name")
-    try:
-        entry = Entry(name=name, **fields)
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"model {name!r}, field {where!r}: {first['msg']}") from exc
-    try:
-        family(entry.family)
-    except UnknownFamily as exc:
-        raise UnknownFamily(f"model {name!r}, field 'family': {exc}") from exc
-    return entry
-
-
-def _packaged() -> str:
-    """The copy inside an installed package; in a source checkout the original."""
-    inside = resources.files("visage.zoo") / "models.json"
-    original = Path(__file__).resolve().parents[3] / "models" / "models.json"
-    return inside.read_text("utf-8") if inside.is_file() or not original.is_file() else original.read_text("utf-8")
