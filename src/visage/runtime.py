@@ -26,8 +26,10 @@ from visage.options import ExtractOptions
 from visage.pipeline import CropStage, DetectionStage, FacePipeline
 from visage.service import FaceService, Watcher
 from visage.settings import Settings
-from visage.zoo.catalogue import Catalogue, Entry, read_catalogue
-from visage.zoo.sources import data_file
+from visage.zoo import licences
+from visage.zoo.catalogue import Catalogue, Entry
+from visage.zoo.reading import read_catalogue
+from visage.zoo.sources import Fetching, data_file
 from visage.zoo.store import Prepared, Store
 
 T = TypeVar("T")
@@ -101,9 +103,16 @@ def prepare(settings: Settings) -> dict[str, Loaded]:
     """Make every network's file ready, once; what a start without work left to do spends milliseconds on."""
     backend(settings.inference_backend)
     AddressPolicy.parse(settings.url_allow)
-    store = Store(settings.models_dir)
-    chosen = choose(settings, read_catalogue(settings.models_dir))
+    catalogue = read_catalogue(settings.models_dir)
+    store = open_store(settings, catalogue)
+    chosen = choose(settings, catalogue)
     return {role: Loaded(entry, store.prepare(entry)) for role, entry in chosen.entries().items()}
+
+
+def open_store(settings: Settings, catalogue: Catalogue) -> Store:
+    """The models folder as the settings allow it to be used. Raises ConfigurationError for a misspelt licence."""
+    licences.check_flags(settings.accept_licences, (entry.licence.id for entry in catalogue.entries.values()))
+    return Store(Fetching(settings.models_dir, offline=settings.offline), settings.accept_licences)
 
 
 def open_runtime(settings: Settings, watcher: RuntimeWatcher) -> Runtime:
@@ -208,4 +217,6 @@ def _built(model: Loaded, settings: Settings) -> Any:
 
 def _tested(model: Loaded, numbers: list[float]) -> None:
     known = model.entry.canonical
+    if known is not None and known.sha256 not in (None, model.file.sha256):
+        known = None  # other weights of the same name
     selftest.check(model.entry.name, numbers, known.numbers if known else None, known.tolerance if known else 0.0)

@@ -48,6 +48,10 @@ def _words(value: Any) -> Any:
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
+def _flags(value: Any) -> Any:
+    return list(dict.fromkeys(word.lower() for word in _words(value))) if isinstance(value, str) else value
+
+
 def _headers(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -64,6 +68,7 @@ _Name = Annotated[str | None, BeforeValidator(_none)]
 _Compat = Annotated[Literal["0.7", "0.9"] | None, BeforeValidator(_none)]
 _Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
 _Words = Annotated[list[str], BeforeValidator(_words)]
+_Flags = Annotated[list[str], BeforeValidator(_flags)]
 _Headers = Annotated[dict[str, str], BeforeValidator(_headers)]
 
 
@@ -100,6 +105,12 @@ class Settings(BaseModel):
     models_dir: Path = _setting(
         Path("models"), "Folder of the catalogue (models.json) and of the networks", "MODELS_DIR"
     )
+    accept_licences: _Flags = _setting(
+        [],
+        "Licences of weights that you accept, by their ids in `visage models licences`, separated by commas",
+        "ACCEPT_LICENCES",
+    )
+    offline: bool = _setting(False, "Download no network; what is not in MODELS_DIR then stops the start", "OFFLINE")
     det_name: str = _setting("yunet", "Detection network", "DET_NAME")
     rec_name: _Name = _setting("sface", "Recognition network; None loads none", "REC_NAME")
     ga_name: _Name = _setting(None, "Gender and age network, as genderage_v1; None loads none", "GA_NAME", "GA_MODEL")

@@ -1,105 +1,140 @@
-"""Rewrites of ONNX graphs at prepare time, named by the catalogue; exact with respect to the weights.
+"""Rewrites of ONNX graphs at prepare time; exact with respect to the weights.
 
-Every rewrite takes a model and changes it in place. `rewrite` applies the named ones in order and checks the
-result with `onnx.checker`.
+Files are published with one picture a run, one size, initialisers listed as inputs, weights still quantised. Every
+rewrite takes a model, changes it in place and says whether there was anything to change.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from visage.errors import GraphRejected
+Rewrite = Callable[[onnx.ModelProto], bool]
 
 
-def rewrite(source: Path, target: Path, names: Sequence[str]) -> None:
-    """Read `source`, apply the rewrites `names`, write `target`. Raises GraphRejected."""
-    for name in names:
-        if name not in REWRITES:
-            raise GraphRejected(f"rewrite {name!r} is not one of: {', '.join(REWRITES)}")
-    try:
-        model = onnx.load(source)
-        for name in names:
-            REWRITES[name](model)
-        del model.graph.value_info[:]  # stale shapes would contradict the new ones
-        onnx.checker.check_model(model)
-        onnx.save(model, target)
-    except DecodeError as exc:
-        raise GraphRejected(f"{source.name} is no ONNX file") from exc
-    except (onnx.checker.ValidationError, ValueError, TypeError, AttributeError, LookupError) as exc:
-        reason = str(exc).strip().partition("\n")[0]
-        raise GraphRejected(f"{source.name} cannot be rewritten: {reason}") from exc
-
-
-def fold_dequantize(model: onnx.ModelProto) -> None:
+def fold_dequantize(model: onnx.ModelProto) -> bool:
     """Turn every DequantizeLinear of constants, and the Reshape that follows it, into a float32 initialiser.
 
     ONNX Runtime refuses a `block_size` beside scalar scales, as some quantisers write it; and the float graph
     is the faster one.
     """
     graph = model.graph
-    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    constants = {i.name: i for i in graph.initializer}
     folded: dict[str, NDArray[np.float32]] = {}
     remaining = []
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and all(name in constants for name in node.input):
-            value = _dequantized(node, [constants[name] for name in node.input])
+            value = _dequantized(node, [numpy_helper.to_array(constants[name]) for name in node.input])
         elif node.op_type == "Reshape" and node.input[0] in folded and node.input[1] in constants:
-            value = folded[node.input[0]].reshape(constants[node.input[1]])
+            value = folded[node.input[0]].reshape(numpy_helper.to_array(constants[node.input[1]]))
         else:
             remaining.append(node)
             continue
         folded[node.output[0]] = value
+    if not folded:
+        return False
     used = {name for node in remaining for name in node.input}
     _replace(graph.node, remaining)
     kept = [i for i in graph.initializer if i.name in used]
     kept += [numpy_helper.from_array(value, name) for name, value in folded.items() if name in used]
     _replace(graph.initializer, kept)
+    return True
 
 
-def first_input_only(model: onnx.ModelProto) -> None:
-    """Drop all graph inputs but the first: old exporters list initialisers there, and names nothing uses.
+def first_input_only(model: onnx.ModelProto) -> bool:
+    """Drop graph inputs that are initialisers, as old exporters list them, and those that nothing uses.
 
     ONNX asks for that list up to version 3 of its format; from 4 on it is left out.
     """
-    del model.graph.input[1:]
-    model.ir_version = max(model.ir_version, 4)
-
-
-def dynamic_batch(model: onnx.ModelProto) -> None:
-    """Let the batch axis have any length: of the input, the outputs, and of Reshapes to a fixed batch of 1."""
     graph = model.graph
+    constants = {i.name for i in graph.initializer}
+    used = {name for node in graph.node for name in node.input}
+    kept = [i for i in graph.input if i.name in used and i.name not in constants]
+    if len(kept) == len(graph.input):
+        return False
+    _replace(graph.input, kept)
+    model.ir_version = max(model.ir_version, 4)
+    return True
+
+
+def scrfd_batch(model: onnx.ModelProto) -> bool:
+    """Give the outputs of InsightFace's SCRFD exports, (n, c), a batch axis: (N, n, c).
+
+    They end in Transpose (h, w, N, c) → Reshape (-1, c), maybe with a Sigmoid behind, which mixes the pictures of a
+    batch; Transpose (N, h, w, c) → Reshape (0, -1, c) gives the same rows, a picture after the other.
+    """
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    changed = False
+    for output in graph.output:
+        axes = output.type.tensor_type.shape.dim
+        reshape = _made_by("Reshape", output.name, makers)
+        transpose = _made_by("Transpose", reshape.input[0], makers) if reshape is not None else None
+        if len(axes) != 2 or reshape is None or transpose is None or list(transpose.attribute[0].ints) != [2, 3, 0, 1]:
+            continue
+        columns = axes[1].dim_value
+        transpose.attribute[0].ints[:] = [0, 2, 3, 1]
+        target = f"{output.name}_rows_of_a_picture"
+        graph.initializer.append(numpy_helper.from_array(np.array([0, -1, columns], np.int64), target))
+        reshape.input[1] = target
+        del axes[:]
+        axes.add().dim_param = "batch"
+        axes.add().dim_param = f"{output.name}_cells"
+        axes.add().dim_value = columns
+        changed = True
+    return changed
+
+
+def dynamic_batch(model: onnx.ModelProto) -> bool:
+    """Let the batch axis have any length: of the input, the outputs, and of Reshapes to the batch that was fixed."""
+    graph = model.graph
+    first = graph.input[0].type.tensor_type.shape.dim[0]
+    if not first.dim_value:
+        return False
+    fixed = first.dim_value
     for value in (graph.input[0], *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    _reshape_to(graph, lambda shape: [0, *shape[1:]])  # 0: the length that comes in
+    # 0: the length that comes in
+    _reshape_to(model, lambda shape: [0, *shape[1:]] if len(shape) > 1 and shape[0] == fixed else shape)
+    return True
 
 
-def dynamic_size(model: onnx.ModelProto) -> None:
+def dynamic_size(model: onnx.ModelProto) -> bool:
     """Let height and width be any: of the input, of outputs that are maps (N, c, h, w) or a row a cell (N, h·w, c),
     and of Reshapes of (N, h, w, c) to (N, h·w, c).
     """
     graph = model.graph
-    for axis, name in ((2, "height"), (3, "width")):
-        graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    axes = graph.input[0].type.tensor_type.shape.dim
+    if len(axes) != 4 or not (axes[2].dim_value or axes[3].dim_value):
+        return False
+    axes[2].dim_param, axes[3].dim_param = "height", "width"
     for output in graph.output:
         axes = output.type.tensor_type.shape.dim
         if len(axes) == 4:
             axes[2].dim_param, axes[3].dim_param = f"{output.name}_rows", f"{output.name}_columns"
-        else:
-            axes[1].dim_param = "cells"
-    _reshape_to(graph, lambda shape: [shape[0], -1, *shape[2:]])
+        elif len(axes) > 1:
+            axes[len(axes) - 2].dim_param = f"{output.name}_cells"
+    _reshape_to(model, lambda shape: [shape[0], -1, shape[2]] if len(shape) == 3 and -1 not in shape else shape)
+    return True
 
 
-REWRITES: dict[str, Callable[[onnx.ModelProto], None]] = {
-    "fold_dequantize": fold_dequantize,
-    "first_input_only": first_input_only,
-    "dynamic_batch": dynamic_batch,
-    "dynamic_size": dynamic_size,
+REWRITES: dict[str, Rewrite] = {
+    rewrite.__name__: rewrite
+    for rewrite in (first_input_only, fold_dequantize, scrfd_batch, dynamic_batch, dynamic_size)
 }
+
+# What the service would like and can do without: where a graph does not bear one of these, it is left out.
+WISHES = ("scrfd_batch", "dynamic_batch", "dynamic_size")
+
+
+def apply(model: onnx.ModelProto, names: Iterable[str]) -> bool:
+    """Change `model` by the rewrites `names`, in order; False where none found anything to do."""
+    changed = [name for name in names if REWRITES[name](model)]
+    if changed:
+        del model.graph.value_info[:]  # stale shapes would contradict the new ones
+    return bool(changed)
 
 
 def _dequantized(node: onnx.NodeProto, inputs: list[NDArray[np.generic]]) -> NDArray[np.float32]:
@@ -126,18 +161,29 @@ def _spread(value: NDArray[np.float32], like: NDArray[np.float32], axis: int, bl
     return value.reshape([-1 if i == axis % like.ndim else 1 for i in range(like.ndim)])
 
 
-def _reshape_to(graph: onnx.GraphProto, change: Callable[[list[int]], list[int]]) -> None:
-    """Change the constant target shapes of the Reshapes whose target is three-dimensional."""
-    shapes = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
-    for i, initialiser in enumerate(graph.initializer):
-        if initialiser.name in shapes:
-            shape = numpy_helper.to_array(initialiser).tolist()
-            if len(shape) == 3:
-                changed = np.array(change(shape), np.int64)
-                graph.initializer[i].CopyFrom(numpy_helper.from_array(changed, initialiser.name))
+def _made_by(op_type: str, name: str, makers: dict[str, onnx.NodeProto]) -> onnx.NodeProto | None:
+    """The node of `op_type` that makes `name`, perhaps with a Sigmoid between."""
+    node = makers.get(name)
+    if node is not None and node.op_type == "Sigmoid":
+        node = makers.get(node.input[0])
+    return node if node is not None and node.op_type == op_type else None
 
 
-def _replace(field: object, values: list[object]) -> None:
+def _reshape_to(model: onnx.ModelProto, change: Callable[[list[int]], list[int]]) -> None:
+    """Change the constant target shapes of Reshapes of what is computed."""
+    graph = model.graph
+    constants = {i.name for i in graph.initializer}
+    targets = {node.input[1] for node in graph.node if node.op_type == "Reshape" and node.input[0] not in constants}
+    tensors = [i for i in graph.initializer if i.name in targets]
+    tensors += [n.attribute[0].t for n in graph.node if n.op_type == "Constant" and n.output[0] in targets]
+    for tensor in tensors:
+        shape = [int(side) for side in numpy_helper.to_array(tensor)]
+        changed = change(shape)
+        if changed != shape:
+            tensor.CopyFrom(numpy_helper.from_array(np.array(changed, np.int64), tensor.name))
+
+
+def _replace(field: object, values: Sequence[object]) -> None:
     """Set a repeated protobuf field to `values`."""
     copies = list(values)
     del field[:]  # type: ignore[attr-defined]

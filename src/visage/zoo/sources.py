@@ -1,18 +1,42 @@
-"""How the bytes of a model are had."""
+"""How the bytes of a model are had: one class a kind of source, one table from the catalogue's words to them."""
 
-import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from filelock import FileLock
 
 from visage.errors import DownloadFailed
-from visage.zoo.catalogue import PackageFile
+from visage.zoo.catalogue import DriveFile, LocalFile, PackageFile, Place, WebFile, ZipMember
+from visage.zoo.download import Patience, Request, WebPage, download
+from visage.zoo.progress import Meter
+from visage.zoo.transfer import copied
+
+_DRIVE = "https://drive.google.com/uc"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """What every source is given: the models folder, whether the network may be used, how long it is waited for.
+
+    `drive`: where Google Drive hands out files.
+    """
+
+    folder: Path
+    offline: bool = False
+    patience: Patience = field(default_factory=Patience)
+    drive: str = _DRIVE
 
 
 class ModelSource(Protocol):
-    def fetch(self, into: Path, /) -> None:
-        """Write the file to `into`, which does not exist yet. Raises DownloadFailed."""
+    def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
+        """Write the file to `into`, whole or not at all; `most`: bytes that it has at most. Raises DownloadFailed."""
         ...
 
 
@@ -22,23 +46,146 @@ class PackageSource:
     def __init__(self, where: PackageFile) -> None:
         self._where = where
 
-    def fetch(self, into: Path, /) -> None:
+    def located(self) -> Path:
+        """Where it lies. Raises DownloadFailed."""
         package, file = self._where.package, self._where.file
-        if find_spec(package) is None:
+        spec = find_spec(package)
+        if spec is None:
             raise DownloadFailed(f"package {package!r} is not installed: pip install -r requirements.txt")
-        found = self._located(package, file)
+        places = [Path(root) / file for root in spec.submodule_search_locations or []]
+        found = next((place for place in places if place.is_file()), None)
         if found is None:
             raise DownloadFailed(f"package {package!r} has no file {file!r}")
-        shutil.copyfile(found, into)
+        return found
+
+    def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
+        copied(self.located(), into, meter)
 
     def __str__(self) -> str:
         return f"package {self._where.package}: {self._where.file}"
 
-    @staticmethod
-    def _located(package: str, file: str) -> Path | None:
-        spec = find_spec(package)
-        roots = list(spec.submodule_search_locations or []) if spec else []
-        return next((Path(root) / file for root in roots if (Path(root) / file).is_file()), None)
+
+class LocalSource:
+    """A file of this machine."""
+
+    def __init__(self, where: LocalFile, fetching: Fetching) -> None:
+        self._path = fetching.folder / where.path
+
+    def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
+        if not self._path.is_file():
+            raise DownloadFailed("there is no such file")
+        copied(self._path, into, meter)
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+
+class WebSource:
+    """A file at an http or https address."""
+
+    def __init__(self, url: str, fetching: Fetching) -> None:
+        self._url = url
+        self._fetching = fetching
+
+    def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
+        _online(self._fetching)
+        download(Request(self._url, most), into, meter, self._fetching.patience)
+
+    def __str__(self) -> str:
+        return self._url
+
+
+class DriveSource:
+    """A public file of Google Drive; past 100 MB it asks for a confirmation, which gdown knows how to read."""
+
+    def __init__(self, where: DriveFile, fetching: Fetching) -> None:
+        self._url = f"{fetching.drive}?export=download&id={where.gdrive}"
+        self._fetching = fetching
+
+    def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
+        _online(self._fetching)
+        try:
+            download(Request(self._url, most, self._url), into, meter, self._fetching.patience)
+        except WebPage as page:
+            confirmed = _confirmed(page.text)
+            download(Request(confirmed, most, self._url), into, meter, self._fetching.patience)
+
+    def __str__(self) -> str:
+        return self._url
+
+
+class ZipSource:
+    """A member of a zip archive, which is kept in `archives/` of the models folder for its other members."""
+
+    def __init__(self, where: ZipMember, fetching: Fetching) -> None:
+        self._where = where
+        self._fetching = fetching
+        self._archive = fetching.folder / "archives" / PurePosixPath(urlsplit(where.zip).path).name
+
+    def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
+        self._archive.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self._archive}.lock"):
+            if not self._archive.is_file():
+                _online(self._fetching)
+                download(Request(self._where.zip), self._archive, meter, self._fetching.patience)
+            try:
+                extract(self._archive, self._where.member, into, most)
+            except zipfile.BadZipFile as exc:
+                self._archive.unlink()  # it cannot get better
+                raise DownloadFailed(f"what came is no zip archive: {exc}") from exc
+
+    def __str__(self) -> str:
+        return f"{self._where.zip} ({self._where.member})"
+
+
+def extract(archive: Path, member: str, into: Path, most: int | None = None) -> None:
+    """Write the member of that name, in whatever folder of the archive it lies, to `into`.
+
+    Raises DownloadFailed, and BadZipFile for what is no zip archive.
+    """
+    with zipfile.ZipFile(archive) as opened:
+        found = [info for info in opened.infolist() if PurePosixPath(info.filename).name == PurePosixPath(member).name]
+        if not found:
+            raise DownloadFailed(f"the archive has no member {member!r}")
+        if most is not None and found[0].file_size > most:
+            raise DownloadFailed(f"member {member!r} has {found[0].file_size} bytes, {most} are expected")
+        try:
+            with opened.open(found[0]) as source, into.open("wb") as target:
+                while chunk := source.read(1 << 20):
+                    target.write(chunk)
+        except (EOFError, zlib.error, RuntimeError, NotImplementedError) as exc:
+            raise zipfile.BadZipFile(str(exc)) from exc
+
+
+_KINDS: Mapping[type[Any], Callable[[Any, Fetching], ModelSource]] = {
+    PackageFile: lambda where, _: PackageSource(where),
+    LocalFile: LocalSource,
+    WebFile: lambda where, fetching: WebSource(where.url, fetching),
+    DriveFile: DriveSource,
+    ZipMember: ZipSource,
+}
+
+
+def source(where: Place, fetching: Fetching) -> ModelSource:
+    """What fetches a catalogue's source."""
+    return _KINDS[type(where)](where, fetching)
+
+
+def _online(fetching: Fetching) -> None:
+    if fetching.offline:
+        raise DownloadFailed("not tried: OFFLINE=1")
+
+
+def _confirmed(page: str) -> str:
+    """The address behind Drive's "can't scan this file for viruses". Raises DownloadFailed for any other page."""
+    from gdown.download import get_url_from_gdrive_confirmation  # takes long to import, and few need it
+    from gdown.exceptions import FileURLRetrievalError
+
+    try:
+        return get_url_from_gdrive_confirmation(page)
+    except FileURLRetrievalError as exc:
+        reason = " ".join(str(exc).split())
+        raise DownloadFailed(f"Google Drive hands it out to nobody now: {reason}") from exc
 
 
 def data_file(name: str) -> Path:
