@@ -1,6 +1,6 @@
 """The catalogue: what each network is, where it comes from, under which licence. Data, validated when read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
@@ -55,9 +55,10 @@ class ZipMember(_Source):
 
 
 class LocalFile(_Source):
-    """A file of this machine; a relative path counts from the models folder."""
+    """A file of this machine, or the `member` of a zip archive there; a relative path counts from the models folder."""
 
     path: str
+    member: str | None = None
 
 
 Place = PackageFile | WebFile | DriveFile | ZipMember | LocalFile
@@ -180,25 +181,50 @@ class Entry(_Data):
         return family(self.family).rewrites if self.rewrites is None else self.rewrites
 
 
-class Catalogue:
-    """Entries by name, in the file's order."""
+# The models of a folder of several, read when they are asked for.
+Pack = Callable[[], Mapping[str, Entry]]
 
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
+
+class Catalogue:
+    """Entries by name, in the file's order, and the packs beside them."""
+
+    def __init__(self, entries: Mapping[str, Entry], packs: Mapping[str, Pack] | None = None) -> None:
         self.entries = dict(entries)
+        self.packs = dict(packs or {})
+
+    def every(self) -> dict[str, Entry]:
+        """The entries and the models of all packs."""
+        found = dict(self.entries)
+        for pack in self.packs.values():
+            found |= pack()
+        return found
 
     def __getitem__(self, name: str) -> Entry:
-        if name not in self.entries:
+        pack, _, member = name.partition(".")
+        found = self.entries.get(name) or (self.packs[pack]().get(name) if member and pack in self.packs else None)
+        if found is None:
             raise UnknownModel(f"model {name!r} is not in the catalogue; known: {', '.join(self.entries)}")
-        return self.entries[name]
+        return found
 
     def find(self, name: str, task: Task, variable: str) -> Entry:
-        """The entry `name`, which must do `task`; `variable` is the setting that named it."""
+        """The entry `name`, which must do `task`, or the one of pack `name` that does; `variable` named it."""
+        if name in self.packs and name not in self.entries:
+            return self._of_pack(name, task, variable)
         try:
             entry = self[name]
         except UnknownModel as exc:
-            known = ", ".join(e.name for e in self.entries.values() if e.task == task) or "none"
+            known = ", ".join([e.name for e in self.entries.values() if e.task == task] + list(self.packs)) or "none"
             raise UnknownModel(f"{variable}={name!r} is not in the catalogue; for {task} there are: {known}") from exc
         if entry.task != task:
             article = "an" if entry.task.startswith("a") else "a"
             raise UnknownModel(f"{variable}={name!r} is {article} {entry.task} model; {variable} names one for {task}")
         return entry
+
+    def _of_pack(self, name: str, task: Task, variable: str) -> Entry:
+        models = self.packs[name]()
+        able = [entry for entry in models.values() if entry.task == task]
+        if len(able) == 1:
+            return able[0]
+        said = f"has {len(able)} models for {task}" if able else f"has no model for {task}"
+        choice = ", ".join(entry.name for entry in able or models.values()) or "nothing that can be read"
+        raise UnknownModel(f"{variable}={name!r}: that pack {said}; it holds: {choice}")

@@ -16,6 +16,7 @@ from visage.errors import ConfigurationError, UnknownFamily
 from visage.families import family
 from visage.zoo import reference_catalogue
 from visage.zoo.catalogue import Catalogue, Entry
+from visage.zoo.packs import packs
 
 Fields = dict[str, Any]
 
@@ -37,7 +38,7 @@ def read_catalogue(models_dir: Path) -> Catalogue:
             raise UnknownFamily(f"{file}: {exc}") from exc
         except ValueError as exc:
             raise ConfigurationError(f"{file}: {exc}") from exc
-    return Catalogue(entries)
+    return Catalogue(entries, packs(models_dir))
 
 
 def parse_catalogue(data: Any) -> Catalogue:

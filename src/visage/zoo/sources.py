@@ -1,5 +1,6 @@
 """How the bytes of a model are had: one class a kind of source, one table from the catalogue's words to them."""
 
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -66,18 +67,30 @@ class PackageSource:
 
 
 class LocalSource:
-    """A file of this machine."""
+    """A file of this machine, or a member of a zip archive there."""
 
     def __init__(self, where: LocalFile, fetching: Fetching) -> None:
         self._path = fetching.folder / where.path
+        self._member = where.member
 
-    def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
+    def located(self) -> Path:
+        """Where it lies, ready to be opened. Raises DownloadFailed."""
         if not self._path.is_file():
             raise DownloadFailed("there is no such file")
-        copied(self._path, into, meter)
+        if self._member is not None:
+            raise DownloadFailed("it lies in an archive")
+        return self._path
+
+    def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
+        if self._member is None:
+            copied(self.located(), into, meter)
+        elif not self._path.is_file():
+            raise DownloadFailed("there is no such archive")
+        else:
+            extract(self._path, self._member, into, most)
 
     def __str__(self) -> str:
-        return str(self._path)
+        return str(self._path) if self._member is None else f"{self._path} ({self._member})"
 
 
 class WebSource:
@@ -130,31 +143,32 @@ class ZipSource:
                 download(Request(self._where.zip), self._archive, meter, self._fetching.patience)
             try:
                 extract(self._archive, self._where.member, into, most)
-            except zipfile.BadZipFile as exc:
+            except BrokenArchive:
                 self._archive.unlink()  # it cannot get better
-                raise DownloadFailed(f"what came is no zip archive: {exc}") from exc
+                raise
 
     def __str__(self) -> str:
         return f"{self._where.zip} ({self._where.member})"
 
 
-def extract(archive: Path, member: str, into: Path, most: int | None = None) -> None:
-    """Write the member of that name, in whatever folder of the archive it lies, to `into`.
+class BrokenArchive(DownloadFailed):
+    """What should be a zip archive cannot be read as one."""
 
-    Raises DownloadFailed, and BadZipFile for what is no zip archive.
-    """
-    with zipfile.ZipFile(archive) as opened:
-        found = [info for info in opened.infolist() if PurePosixPath(info.filename).name == PurePosixPath(member).name]
-        if not found:
-            raise DownloadFailed(f"the archive has no member {member!r}")
-        if most is not None and found[0].file_size > most:
-            raise DownloadFailed(f"member {member!r} has {found[0].file_size} bytes, {most} are expected")
-        try:
-            with opened.open(found[0]) as source, into.open("wb") as target:
-                while chunk := source.read(1 << 20):
-                    target.write(chunk)
-        except (EOFError, zlib.error, RuntimeError, NotImplementedError) as exc:
-            raise zipfile.BadZipFile(str(exc)) from exc
+
+def extract(archive: Path, member: str, into: Path, most: int | None = None) -> None:
+    """Write the member of that name, in whatever folder of the archive it lies, to `into`. Raises DownloadFailed."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            name = PurePosixPath(member).name
+            found = next((info for info in opened.infolist() if PurePosixPath(info.filename).name == name), None)
+            if found is None:
+                raise DownloadFailed(f"the archive has no member {member!r}")
+            if most is not None and found.file_size > most:
+                raise DownloadFailed(f"member {member!r} has {found.file_size} bytes, {most} are expected")
+            with opened.open(found) as source_file, into.open("wb") as target:
+                shutil.copyfileobj(source_file, target, 1 << 20)
+    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as exc:
+        raise BrokenArchive(f"it is no zip archive that can be read: {exc}") from exc
 
 
 _KINDS: Mapping[type[Any], Callable[[Any, Fetching], ModelSource]] = {

@@ -20,11 +20,11 @@ from typing import Any
 
 from visage.errors import ChecksumMismatch, DownloadFailed, ModelFileError
 from visage.zoo import licences
-from visage.zoo.catalogue import Entry, PackageFile, Place
+from visage.zoo.catalogue import Entry, LocalFile, Place
 from visage.zoo.hashes import agrees, expected, is_known
 from visage.zoo.lock import alone, told_plainly
 from visage.zoo.progress import metered
-from visage.zoo.sources import Fetching, ModelSource, PackageSource, source
+from visage.zoo.sources import Fetching, LocalSource, ModelSource, PackageSource, source
 from visage.zoo.transfer import copied, digest, synced
 
 log = logging.getLogger(__name__)
@@ -112,9 +112,9 @@ class Store:
         """
         path, note = self.path(entry.name), self.note(entry.name)
         imported = bool(note.get("imported"))
-        packaged = entry.sources[0] if entry.sources and isinstance(entry.sources[0], PackageFile) else None
-        if packaged is not None and not imported:
-            return _packaged(entry, packaged)
+        in_place = None if imported else self._in_place(entry)
+        if in_place is not None:
+            return in_place
         if not path.is_file():
             return None
         sha256 = digest(path)
@@ -132,12 +132,27 @@ class Store:
         log.warning("%s is unverified: the catalogue has no sha256 for it (file: %s)", entry.name, sha256)
         return Prepared(path, sha256, False)
 
+    def _in_place(self, entry: Entry) -> Prepared | None:
+        """The first source's file where that is one of this machine, which needs no copy, if it is the right one."""
+        origin = source(entry.sources[0], self._fetching) if entry.sources else None
+        if not isinstance(origin, PackageSource | LocalSource):
+            return None
+        try:
+            path = origin.located()
+        except DownloadFailed:
+            return None
+        sha256 = digest(path)
+        verified = agrees(path, sha256, entry)
+        return Prepared(path, sha256, verified) if verified or not is_known(entry) else None
+
     def _fetched_before(self, entry: Entry, note: dict[str, Any], found: Prepared) -> Prepared | None:
         """A file without a hash of the catalogue's, as long as it is what was recorded when it came."""
         if note["sha256"] != found.sha256:
             log.warning("%s: %s is not what was fetched; fetching it anew", entry.name, found.path)
             return None
         place = next((p for p in entry.sources if str(source(p, self._fetching)) == note["from"]), None)
+        if isinstance(place, LocalFile) and _newer(self.folder / place.path, found.path):
+            return None
         if expected(entry, place) is not None:
             log.info("%s: the catalogue has another hash than it had; fetching it anew", entry.name)
             return None
@@ -242,17 +257,6 @@ class Store:
             yield Path(folder)
 
 
-def _packaged(entry: Entry, place: PackageFile) -> Prepared | None:
-    """The file inside a Python package, which needs no copy; None where it is not there or not the catalogue's."""
-    try:
-        path = PackageSource(place).located()
-    except DownloadFailed:
-        return None
-    sha256 = digest(path)
-    verified = agrees(path, sha256, entry)
-    return Prepared(path, sha256, verified) if verified or not is_known(entry) else None
-
-
 def _checked(entry: Entry, place: Place, raw: Path) -> str:
     """The sha256 of what came. Raises ChecksumMismatch, and DownloadFailed for what cannot be the file."""
     sha256 = digest(raw)
@@ -271,6 +275,10 @@ def _rewritten(entry: Entry, source_file: Path, target: Path) -> bool:
     from visage.zoo.preparing import prepare_graph  # as above
 
     return bool(entry.graph_rewrites()) and prepare_graph(entry, source_file, target)
+
+
+def _newer(archive: Path, extracted: Path) -> bool:
+    return archive.is_file() and archive.stat().st_mtime > extracted.stat().st_mtime
 
 
 def _told(entry: Entry) -> str:
