@@ -1,14 +1,14 @@
-"""`visage serve | prepare`."""
+"""`visage serve | prepare | models`."""
 
 import argparse
 import sys
 from types import ModuleType
 
 from visage import __version__
-from visage.cli import prepare, serve
+from visage.cli import models, prepare, serve
 from visage.errors import VisageError
 
-COMMANDS: dict[str, ModuleType] = {"serve": serve, "prepare": prepare}
+COMMANDS: dict[str, ModuleType] = {"serve": serve, "prepare": prepare, "models": models}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,10 +17,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"visage {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, module in COMMANDS.items():
-        commands.add_parser(name, help=module.ABOUT, description=module.ABOUT + " Settings come from the environment.")
+        command = commands.add_parser(
+            name, help=module.ABOUT, description=module.ABOUT + " Settings come from the environment."
+        )
+        if hasattr(module, "arguments"):
+            module.arguments(command)
     chosen = parser.parse_args(arguments)
     try:
-        return int(COMMANDS[chosen.command].run())
+        return int(COMMANDS[chosen.command].run(chosen))
     except VisageError as error:
         print(f"visage: {error.title}: {error}", file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -99,6 +100,11 @@ def choose(settings: Settings, catalogue: Catalogue) -> Chosen:
     )
 
 
+def chosen_names(settings: Settings, catalogue: Catalogue) -> list[str]:
+    """The names of all models that the settings load."""
+    return [entry.name for entry in choose(settings, catalogue).entries().values()]
+
+
 def prepare(settings: Settings) -> dict[str, Loaded]:
     """Make every network's file ready, once; what a start without work left to do spends milliseconds on."""
     backend(settings.inference_backend)
@@ -113,6 +119,14 @@ def open_store(settings: Settings, catalogue: Catalogue) -> Store:
     """The models folder as the settings allow it to be used. Raises ConfigurationError for a misspelt licence."""
     licences.check_flags(settings.accept_licences, (entry.licence.id for entry in catalogue.entries.values()))
     return Store(Fetching(settings.models_dir, offline=settings.offline), settings.accept_licences)
+
+
+def try_model(entry: Entry, path: Path, settings: Settings) -> list[float]:
+    """What the network in the file `path` answers on the self-test picture. Raises GraphRejected, InferenceFailed."""
+    decoder = Decoder(Limits())
+    picture = decoder.decode(data_file("selftest.png").read_bytes())
+    model = _built(Loaded(entry, Prepared(path, "0" * 64, False)), settings)
+    return selftest.numbers(entry.task, model, picture)
 
 
 def open_runtime(settings: Settings, watcher: RuntimeWatcher) -> Runtime:

@@ -1,13 +1,14 @@
 """Does each network answer what it must? Asked once, before the service calls itself ready."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from visage.errors import GraphRejected
 from visage.faces import Embedding, Floats, GenderAge, Image, ImageBatch, MaskScores
-from visage.families.base import CropModel, Detector
+from visage.families.base import CropModel, Detector, Task
 from visage.geometry.alignment import align
 from visage.geometry.letterbox import letterbox
 
@@ -61,6 +62,19 @@ def mask_numbers(model: CropModel[MaskScores], picture: Image) -> list[float]:
             answer.mask,
         )
     return [answer.mask, answer.no_mask]
+
+
+NUMBERS: Mapping[Task, Callable[[Any, Image], list[float]]] = {
+    "detection": detector_numbers,
+    "recognition": embedder_numbers,
+    "attributes-gender-age": gender_age_numbers,
+    "attributes-mask": mask_numbers,
+}
+
+
+def numbers(task: Task, model: Any, picture: Image) -> list[float]:
+    """What a network of `task` answers on the self-test picture."""
+    return NUMBERS[task](model, picture)
 
 
 def check(name: str, got: Sequence[float], known: Sequence[float] | None, tolerance: float) -> None:

@@ -1,5 +1,6 @@
 """Make everything ready that a start would otherwise have to."""
 
+import argparse
 import logging
 import time
 
@@ -21,7 +22,7 @@ class _Silent:
     def batch(self, stage: str, size: int, /) -> None: ...
 
 
-def run() -> int:
+def run(_: argparse.Namespace) -> int:
     settings, said = Settings.load()
     logs.configure(settings.log_level, settings.log_format)
     for line in said:

@@ -1,5 +1,6 @@
 """Prepare, then answer requests."""
 
+import argparse
 import logging
 import os
 import shutil
@@ -28,7 +29,7 @@ log = logging.getLogger("visage.serve")
 _GRACE_SECONDS = 20
 
 
-def run() -> int:
+def run(_: argparse.Namespace) -> int:
     settings, said = Settings.load()
     logs.configure(settings.log_level, settings.log_format)
     for line in said:

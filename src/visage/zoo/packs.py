@@ -25,8 +25,9 @@ ADDRESSES = (
     "https://github.com/deepinsight/insightface/releases/download/model-zoo/{name}.zip",
     "https://github.com/deepinsight/insightface/releases/download/v0.7/{name}.zip",
 )
+PACK_LICENCE = "insightface-nc"
 _LICENCE = Licence(
-    id="insightface-nc", commercial=False, note="InsightFace's pretrained models: non-commercial research only."
+    id=PACK_LICENCE, commercial=False, note="InsightFace's pretrained models: non-commercial research only."
 )
 _UNSTATED = Licence(id="unstated", note="A pack of unknown origin.")
 

@@ -3,7 +3,7 @@
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.util import find_spec
@@ -11,12 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
 from visage.errors import DownloadFailed
 from visage.zoo.catalogue import DriveFile, LocalFile, PackageFile, Place, WebFile, ZipMember
 from visage.zoo.download import Patience, Request, WebPage, download
-from visage.zoo.progress import Meter
+from visage.zoo.lock import alone, told_plainly
+from visage.zoo.progress import Meter, metered
 from visage.zoo.transfer import copied
 
 _DRIVE = "https://drive.google.com/uc"
@@ -127,6 +126,26 @@ class DriveSource:
         return self._url
 
 
+def pull_archive(name: str, addresses: Sequence[str], fetching: Fetching) -> Path:
+    """Fetch a pack's zip from the first address that gives it to `<name>.zip` of the models folder.
+
+    Raises DownloadFailed naming every address, and ModelFileError for what the disk refuses.
+    """
+    into = fetching.folder / f"{name}.zip"
+    failures = []
+    with told_plainly(name, fetching.folder):
+        fetching.folder.mkdir(parents=True, exist_ok=True)
+        with alone(fetching.folder / f".{name}.lock", name):
+            for address in addresses:
+                try:
+                    with metered(f"{name} from {address}") as meter:
+                        WebSource(address, fetching).fetch(into, None, meter)
+                    return into
+                except DownloadFailed as exc:
+                    failures.append(f"{address}: {exc}")
+    raise DownloadFailed(f"{name}: {'; '.join(failures)}; a file put by hand belongs at {into}")
+
+
 class ZipSource:
     """A member of a zip archive, which is kept in `archives/` of the models folder for its other members."""
 
@@ -137,7 +156,7 @@ class ZipSource:
 
     def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
         self._archive.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self._archive}.lock"):
+        with alone(self._archive.with_name(f".{self._archive.name}.lock"), self._archive.name):
             if not self._archive.is_file():
                 _online(self._fetching)
                 download(Request(self._where.zip), self._archive, meter, self._fetching.patience)

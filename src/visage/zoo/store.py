@@ -57,7 +57,7 @@ class Store:
 
     def __init__(self, fetching: Fetching, accepted: Collection[str] = ()) -> None:
         self.folder = fetching.folder
-        self._fetching = fetching
+        self.fetching = fetching
         self._accepted = accepted
 
     def path(self, name: str) -> Path:
@@ -101,6 +101,12 @@ class Store:
             raw = self._fetch(entry)
         return self._prepared(entry, raw)
 
+    def located(self, entry: Entry) -> Path | None:
+        """The published file that `prepare` would use, if there is one already."""
+        path = self.path(entry.name)
+        in_place = None if self.note(entry.name).get("imported") else self._own_place(entry)
+        return in_place or (path if path.is_file() else None)
+
     def note(self, name: str) -> dict[str, Any]:
         """What was recorded of the file of model `name`; empty for none, and for one put by hand."""
         return _read(_note(self.path(name)))
@@ -134,23 +140,28 @@ class Store:
 
     def _in_place(self, entry: Entry) -> Prepared | None:
         """The first source's file where that is one of this machine, which needs no copy, if it is the right one."""
-        origin = source(entry.sources[0], self._fetching) if entry.sources else None
-        if not isinstance(origin, PackageSource | LocalSource):
-            return None
-        try:
-            path = origin.located()
-        except DownloadFailed:
+        path = self._own_place(entry)
+        if path is None:
             return None
         sha256 = digest(path)
         verified = agrees(path, sha256, entry)
         return Prepared(path, sha256, verified) if verified or not is_known(entry) else None
+
+    def _own_place(self, entry: Entry) -> Path | None:
+        origin = source(entry.sources[0], self.fetching) if entry.sources else None
+        if not isinstance(origin, PackageSource | LocalSource):
+            return None
+        try:
+            return origin.located()
+        except DownloadFailed:
+            return None
 
     def _fetched_before(self, entry: Entry, note: dict[str, Any], found: Prepared) -> Prepared | None:
         """A file without a hash of the catalogue's, as long as it is what was recorded when it came."""
         if note["sha256"] != found.sha256:
             log.warning("%s: %s is not what was fetched; fetching it anew", entry.name, found.path)
             return None
-        place = next((p for p in entry.sources if str(source(p, self._fetching)) == note["from"]), None)
+        place = next((p for p in entry.sources if str(source(p, self.fetching)) == note["from"]), None)
         if isinstance(place, LocalFile) and _newer(self.folder / place.path, found.path):
             return None
         if expected(entry, place) is not None:
@@ -164,7 +175,7 @@ class Store:
         kind: type[ModelFileError] = DownloadFailed
         for number, place in enumerate(entry.sources):
             raw = self.path(entry.name).with_name(f".{entry.name}-{number}.download")
-            origin = source(place, self._fetching)
+            origin = source(place, self.fetching)
             try:
                 return self._fetch_from(entry, place, origin, raw)
             except (DownloadFailed, ChecksumMismatch) as exc:
