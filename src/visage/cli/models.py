@@ -13,9 +13,9 @@ from visage.errors import VisageError
 from visage.runtime import chosen_names, open_store, try_model
 from visage.settings import Settings
 from visage.zoo import licences
-from visage.zoo.catalogue import Catalogue, Entry, LocalFile, PackageFile
+from visage.zoo.catalogue import PUBLISHED_PACKS, Catalogue, Entry, LocalFile, PackageFile
 from visage.zoo.inventory import bytes_of, checked, state_of
-from visage.zoo.packs import ADDRESSES, PACK_LICENCE, PUBLISHED
+from visage.zoo.packs import ADDRESSES, PACK_LICENCE
 from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import pull_archive
 from visage.zoo.store import Store
@@ -134,7 +134,7 @@ def _pull(given: argparse.Namespace) -> int:
 
 
 def _pull_one(zoo: _Zoo, name: str, *, again: bool) -> str:
-    if name in PUBLISHED and (again or name not in zoo.catalogue.packs):
+    if name in PUBLISHED_PACKS and (again or name not in zoo.catalogue.packs):
         licences.require(name, PACK_LICENCE, zoo.settings.accept_licences)
         pull_archive(name, [address.format(name=name) for address in ADDRESSES], zoo.store.fetching)
         zoo.catalogue = read_catalogue(zoo.settings.models_dir)

@@ -181,6 +181,9 @@ class Entry(_Data):
         return family(self.family).rewrites if self.rewrites is None else self.rewrites
 
 
+# Packs that InsightFace publishes, by the names that its users know.
+PUBLISHED_PACKS = ("buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2")
+
 # The models of a folder of several, read when they are asked for.
 Pack = Callable[[], Mapping[str, Entry]]
 
@@ -214,7 +217,10 @@ class Catalogue:
             entry = self[name]
         except UnknownModel as exc:
             known = ", ".join([e.name for e in self.entries.values() if e.task == task] + list(self.packs)) or "none"
-            raise UnknownModel(f"{variable}={name!r} is not in the catalogue; for {task} there are: {known}") from exc
+            remedy = f"fetch that pack first: visage models pull {name}; " if name in PUBLISHED_PACKS else ""
+            raise UnknownModel(
+                f"{variable}={name!r} is not in the catalogue; {remedy}for {task} there are: {known}"
+            ) from exc
         if entry.task != task:
             article = "an" if entry.task.startswith("a") else "a"
             raise UnknownModel(f"{variable}={name!r} is {article} {entry.task} model; {variable} names one for {task}")

@@ -37,6 +37,7 @@ class Patience:
     slowest: float = 2048.0
     window: float = 60.0
     attempts: int = 5
+    unreached: int = 3  # attempts at a server that no connection comes about with
     first_pause: float = 1.0
     longest_pause: float = 60.0
 
@@ -47,6 +48,10 @@ class Interrupted(DownloadFailed):
     def __init__(self, detail: str, *, pause: float | None = None) -> None:
         super().__init__(detail)
         self.pause = pause
+
+
+class Unreached(Interrupted):
+    """No connection came about: no such name, nobody listening, no network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ def _attempts(part: Path, patience: Patience) -> Iterator[AttemptManager]:
     return iter(
         Retrying(
             retry=retry_if_exception_type(Interrupted),
-            stop=lambda _: stuck.count() >= patience.attempts,
+            stop=lambda state: stuck.count() >= _most(state, patience),
             wait=lambda state: _pause(state, stuck.tries, patience),
             before_sleep=_say,
             reraise=True,
@@ -116,8 +121,13 @@ def _pause(state: RetryCallState, tries: int, patience: Patience) -> float:
     """As the server asked; else twice as long each time."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.pause if isinstance(error, Interrupted) else None
-    doubled = patience.first_pause * 2.0 ** (tries - 1)
+    doubled = patience.first_pause * 2.0**tries
     return min(patience.longest_pause, doubled if asked is None else asked)
+
+
+def _most(state: RetryCallState, patience: Patience) -> int:
+    error = state.outcome.exception() if state.outcome else None
+    return patience.unreached if isinstance(error, Unreached) else patience.attempts
 
 
 def _say(state: RetryCallState) -> None:
@@ -159,6 +169,8 @@ def _continue(client: httpx.Client, request: Request, part: Path, meter: Meter, 
             _store(response, part, have, total, request, meter, patience)
     except httpx.TooManyRedirects as exc:
         raise DownloadFailed("it redirects without end") from exc
+    except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+        raise Unreached(_reason(exc)) from exc
     except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError) as exc:
         raise Interrupted(_reason(exc)) from exc
     except (httpx.HTTPError, httpx.InvalidURL) as exc:

@@ -15,20 +15,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from visage.families import FAMILIES
-from visage.zoo.catalogue import Entry, InputShape, Licence, LocalFile, Pack, PreprocessOverride
+from visage.zoo.catalogue import PUBLISHED_PACKS, Entry, InputShape, Licence, LocalFile, Pack, PreprocessOverride
 
 log = logging.getLogger(__name__)
 
-# Where each of them is published, and under what: non-commercial research.
-PUBLISHED = ("buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2")
+# Where the published ones are had, and under what.
 ADDRESSES = (
     "https://github.com/deepinsight/insightface/releases/download/model-zoo/{name}.zip",
     "https://github.com/deepinsight/insightface/releases/download/v0.7/{name}.zip",
 )
 PACK_LICENCE = "insightface-nc"
-_LICENCE = Licence(
-    id=PACK_LICENCE, commercial=False, note="InsightFace's pretrained models: non-commercial research only."
-)
+_LICENCE = Licence(id=PACK_LICENCE, commercial=False)
 _UNSTATED = Licence(id="unstated", note="A pack of unknown origin.")
 
 # Folders of the models folder that are none.
@@ -63,7 +60,7 @@ def _read(path: Path, changed: int) -> Mapping[str, Entry]:
             if fields is None:
                 log.info("pack %s: %s.onnx is left out: no family reads it", name, stem)
                 continue
-            licence = _LICENCE if name in PUBLISHED else _UNSTATED
+            licence = _LICENCE if name in PUBLISHED_PACKS else _UNSTATED
             description = f"{stem} of pack {name}"
             entries[f"{name}.{stem}"] = Entry(
                 name=f"{name}.{stem}", description=description, sources=(place,), licence=licence, **fields
