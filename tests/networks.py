@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from visage.backends.base import ModelFile, Preprocess, Sizes
 from visage.faces import Floats, Pixels
-from visage.zoo.store import sha256_of
+from visage.zoo.transfer import digest
 
 Axis = int | str
 Layout = Literal["nchw", "nhwc"]
@@ -141,7 +141,7 @@ def save(
 
 
 def model_file(path: Path, preprocess: Preprocess | None = None) -> ModelFile:
-    return ModelFile(path.stem, path, sha256_of(path), preprocess or Preprocess(), threads=1)
+    return ModelFile(path.stem, path, digest(path), preprocess or Preprocess(), threads=1)
 
 
 def pictures(count: int, size: tuple[int, int], seed: int = 1) -> Pixels:

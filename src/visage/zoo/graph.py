@@ -62,8 +62,8 @@ def first_input_only(model: onnx.ModelProto) -> bool:
 def scrfd_batch(model: onnx.ModelProto) -> bool:
     """Give the outputs of InsightFace's SCRFD exports, (n, c), a batch axis: (N, n, c).
 
-    They end in Transpose (h, w, N, c) → Reshape (-1, c), maybe with a Sigmoid behind, which mixes the pictures of a
-    batch; Transpose (N, h, w, c) → Reshape (0, -1, c) gives the same rows, a picture after the other.
+    They end in Transpose (h, w, N, c), or (N, h, w, c), → Reshape (-1, c), maybe with a Sigmoid behind, which mixes the
+    pictures of a batch; Transpose (N, h, w, c) → Reshape (0, -1, c) gives the same rows, a picture after the other.
     """
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
@@ -72,7 +72,8 @@ def scrfd_batch(model: onnx.ModelProto) -> bool:
         axes = output.type.tensor_type.shape.dim
         reshape = _made_by("Reshape", output.name, makers)
         transpose = _made_by("Transpose", reshape.input[0], makers) if reshape is not None else None
-        if len(axes) != 2 or reshape is None or transpose is None or list(transpose.attribute[0].ints) != [2, 3, 0, 1]:
+        order = list(transpose.attribute[0].ints) if transpose is not None else []
+        if len(axes) != 2 or reshape is None or transpose is None or order not in ([2, 3, 0, 1], [0, 2, 3, 1]):
             continue
         columns = axes[1].dim_value
         transpose.attribute[0].ints[:] = [0, 2, 3, 1]
@@ -164,7 +165,7 @@ def _spread(value: NDArray[np.float32], like: NDArray[np.float32], axis: int, bl
 def _made_by(op_type: str, name: str, makers: dict[str, onnx.NodeProto]) -> onnx.NodeProto | None:
     """The node of `op_type` that makes `name`, perhaps with a Sigmoid between."""
     node = makers.get(name)
-    if node is not None and node.op_type == "Sigmoid":
+    if node is not None and node.op_type in ("Sigmoid", "Identity"):
         node = makers.get(node.input[0])
     return node if node is not None and node.op_type == op_type else None
 
