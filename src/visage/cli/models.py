@@ -172,15 +172,15 @@ def _import(given: argparse.Namespace) -> int:
 
 def _licences(_: argparse.Namespace) -> int:
     zoo = _Zoo()
-    accepted = zoo.settings.accept_licences
     by_id: dict[str, list[str]] = {}
     for entry in zoo.catalogue.every().values():
         by_id.setdefault(entry.licence.id, []).append(entry.name)
     for licence, names in by_id.items():
-        asks = licences.needs_acceptance(licence)
-        state = (
-            ("accepted" if licence in accepted else f"set ACCEPT_LICENCES={licence}") if asks else "nothing to accept"
-        )
+        state = f"to use it set ACCEPT_LICENCES={licence}"
+        if not licences.needs_acceptance(licence):
+            state = "nothing to accept"
+        elif licence in zoo.settings.accept_licences:
+            state = "accepted"
         print(f"{licence}: {licences.MEANINGS.get(licence, 'unknown here')}\n    {state}\n    {', '.join(names)}")
     return 0
 
