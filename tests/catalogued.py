@@ -1,0 +1,37 @@
+"""The catalogue's networks, opened from a file at hand as the service opens them."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.support import TESTDATA
+from visage.backends.base import ModelFile, Preprocess
+from visage.backends.onnx import open_session
+from visage.families import family
+from visage.zoo.catalogue import Entry
+from visage.zoo.sources import Fetching
+from visage.zoo.store import Store
+
+# Files of ../shared/testdata/models that are known by another name.
+_FILES = {"yunet_2023mar": "face_detection_yunet_2023mar"}
+
+
+def real_file(name: str) -> Path | None:
+    """The weights of a catalogue model, where ../shared has them."""
+    path = TESTDATA / "models" / f"{_FILES.get(name, name)}.onnx"
+    return path if path.is_file() else None
+
+
+def opened(entry: Entry, file: Path, folder: Path, fed: Preprocess | None = None) -> Any:
+    """The network of `file`, put by hand into the models folder `folder`, whatever hash the catalogue has.
+
+    It is prepared and built as `entry` says, and fed so, or as `fed` says.
+    """
+    store = Store(Fetching(folder, offline=True), (entry.licence.id,))
+    place = store.path(entry.name)
+    if not place.is_file():
+        place.parent.mkdir(parents=True)
+        shutil.copyfile(file, place)
+    ready = store.prepare(entry.model_copy(update={"sources": (), "sha256": None, "md5": None, "bytes": None}))
+    session = open_session(ModelFile(entry.name, ready.path, ready.sha256, fed or entry.fed(), threads=2))
+    return family(entry.family).build(session, entry.params)
