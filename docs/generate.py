@@ -12,9 +12,13 @@ from visage.api.problems import STATUS, kind_of, status_of
 from visage.api.schemas import DrawFields, ExtractFields
 from visage.errors import VisageError
 from visage.settings import IGNORED, SPELLINGS, Settings
-from visage.zoo.catalogue import read_catalogue
+from visage.zoo.catalogue import Entry, Figure, PackageFile
+from visage.zoo.hashes import expected
+from visage.zoo.licences import MEANINGS, needs_acceptance
+from visage.zoo.reading import read_catalogue
 
 DOCS = Path(__file__).resolve().parent
+CATALOGUE = read_catalogue(DOCS.parent / "models")
 _BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -59,15 +63,48 @@ def routes() -> str:
 
 def models() -> str:
     rows = []
-    for entry in read_catalogue(DOCS.parent / "models").entries.values():
-        source = "embedded" if entry.sources else "by hand"
+    for entry in CATALOGUE.entries.values():
         threshold = "" if entry.threshold is None else f"{entry.threshold:g}"
         rows.append(
-            f"| `{entry.name}` | {entry.task} | {entry.family} | {entry.licence.id} | {source} | {threshold} | "
-            f"{entry.description} |"
+            f"| `{entry.name}` | {entry.task} | {entry.family} | {entry.licence.id} | {_how_had(entry)} | "
+            f"{_hashes(entry)} | {threshold} | {entry.description} |"
         )
-    head = "| name | task | family | licence of the weights | file | threshold | what |"
-    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+    head = "| name | task | family | licence of the weights | file | hash | threshold | what |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|---|", *rows])
+
+
+def _how_had(entry: Entry) -> str:
+    if not entry.sources:
+        return "by hand"
+    return "embedded" if isinstance(entry.sources[0], PackageFile) else "download"
+
+
+def _hashes(entry: Entry) -> str:
+    """Of what kind the hash is that each source's file must have, in the order of the sources."""
+    known = [expected(entry, place) for place in entry.sources or (None,)]
+    return ", ".join(dict.fromkeys("unverified" if one is None else one.kind for one in known))
+
+
+def licences() -> str:
+    rows = [
+        f"| `{name}` | {meaning} | {'yes' if needs_acceptance(name) else 'no'} | "
+        f"{sum(entry.licence.id == name for entry in CATALOGUE.entries.values())} |"
+        for name, meaning in MEANINGS.items()
+    ]
+    return "\n".join(["| licence | what it says | to be accepted | networks |", "|---|---|---|---|", *rows])
+
+
+def figures(*columns: str) -> str:
+    """The published figures so called, a row a network that has the first of them."""
+    rows, units = [], dict.fromkeys(columns, "")
+    for entry in CATALOGUE.entries.values():
+        known: dict[str, Figure] = {figure.what: figure for figure in entry.figures}
+        if columns[0] in known:
+            units |= {what: f" ({figure.unit})" for what, figure in known.items() if what in units and figure.unit}
+            cells = [f"{known[what].value:g}" if what in known else "" for what in columns]
+            rows.append(f"| `{entry.name}` | {' | '.join(cells)} | {known[columns[0]].source} |")
+    titles = [f"{what}{units[what]}" for what in columns]
+    return "\n".join([f"| network | {' | '.join(titles)} | whose word |", f"|---|{'---|' * len(titles)}---|", *rows])
 
 
 def _default(value: object) -> str:
@@ -86,6 +123,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "draw-fields": lambda: fields(DrawFields),
     "routes": routes,
     "models": models,
+    "licences": licences,
+    "published-accuracy": lambda: figures("WIDER FACE easy", "WIDER FACE medium", "WIDER FACE hard"),
+    "published-detection-speed": lambda: figures("detection", "inference", "GPU utilisation"),
+    "published-recognition-speed": lambda: figures("inference, batch 1", "inference, batch 64"),
 }
 
 
