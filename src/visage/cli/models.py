@@ -14,6 +14,7 @@ from visage.runtime import chosen_names, open_store, try_model
 from visage.settings import Settings
 from visage.zoo import licences
 from visage.zoo.catalogue import PUBLISHED_PACKS, Catalogue, Entry, LocalFile, PackageFile
+from visage.zoo.hashes import expected, is_known
 from visage.zoo.inventory import bytes_of, checked, state_of
 from visage.zoo.packs import ADDRESSES, PACK_LICENCE
 from visage.zoo.reading import read_catalogue
@@ -108,10 +109,10 @@ def _told(zoo: _Zoo, entry: Entry) -> str:
         ("description", entry.description),
         ("task", f"{entry.task}, family {entry.family}"),
         ("input", _input(entry)),
-        ("licence", f"{zoo.licence(entry)}: {licences.MEANINGS.get(entry.licence.id, '')} {entry.licence.note}"),
+        ("licence", f"{zoo.licence(entry)}: {entry.licence.note or licences.MEANINGS.get(entry.licence.id, '')}"),
         ("file", f"{state_of(entry, zoo.store)}: {zoo.store.path(entry.name)}"),
         *[("source", place.model_dump(exclude_none=True)) for place in entry.sources],
-        ("hash", entry.sha256 or (f"md5 {entry.md5}" if entry.md5 else "unknown: unverified")),
+        ("hash", expected(entry) or ("of its sources" if is_known(entry) else "unknown: unverified")),
         ("recorded", note.get("sha256")),
         ("threshold", entry.threshold),
         *[("figure", f"{f.what}: {f.value:g} {f.unit} ({f.source})") for f in entry.figures],
