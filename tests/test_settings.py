@@ -206,6 +206,12 @@ def test_truth_is_written_in_all_the_ways_of_strtobool(text: str, value: bool) -
     assert settings_of(DEF_EXTRACT_EMBEDDING=text).def_extract_embedding is value
 
 
+def test_networks_and_answers_of_106_landmarks_are_off_unless_set() -> None:
+    assert (settings_of().landmarks_name, settings_of().def_return_landmarks_106) == (None, False)
+    assert settings_of(LANDMARKS_NAME="None").landmarks_name is None
+    assert settings_of(LANDMARKS_NAME="2d106det", DEF_RETURN_LANDMARKS_106="True").landmarks_name == "2d106det"
+
+
 def test_lists_are_separated_by_commas() -> None:
     assert settings_of(URL_ALLOW=" 10.0.0.0/8 , pictures.lan,,").url_allow == ["10.0.0.0/8", "pictures.lan"]
 

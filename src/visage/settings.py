@@ -104,6 +104,9 @@ class Settings(BaseModel):
     rec_name: _Name = _setting("sface", "Recognition network; None loads none", "REC_NAME")
     ga_name: _Name = _setting(None, "Gender and age network, as genderage_v1; None loads none", "GA_NAME", "GA_MODEL")
     mask_detector: _Name = _setting(None, "Mask network, as mask_detector; None loads none", "MASK_DETECTOR")
+    landmarks_name: _Name = _setting(
+        None, "Network of 106 landmarks, of family landmarks106; None loads none", "LANDMARKS_NAME"
+    )
     rec_ignore: bool = _setting(False, "Load no recognition network, whatever REC_NAME says", "REC_IGNORE")
     ga_ignore: bool = _setting(False, "Load no gender and age network, whatever GA_NAME says", "GA_IGNORE")
     max_size: _Pair = _setting((640, 640), "Width and height that pictures are fitted into for detection", "MAX_SIZE")
@@ -135,6 +138,9 @@ class Settings(BaseModel):
     def_extract_embedding: bool = _setting(True, "Return embeddings", "DEF_EXTRACT_EMBEDDING")
     def_extract_ga: bool = _setting(False, "Return gender and age", "DEF_EXTRACT_GA")
     def_detect_masks: bool = _setting(False, "Return mask scores", "DEF_DETECT_MASKS")
+    def_return_landmarks_106: bool = _setting(
+        False, "Return 106 landmarks a face, where LANDMARKS_NAME names a network", "DEF_RETURN_LANDMARKS_106"
+    )
     def_api_ver: _Name = _setting(None, "Form of the answer: 1, 2, or None for that of version 0.9.5", "DEF_API_VER")
     def_img_req_headers: _Headers = _setting(
         {"User-Agent": f"visage/{__version__}"},

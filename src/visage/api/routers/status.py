@@ -92,7 +92,12 @@ def _info_09(state: State) -> dict[str, Any]:
     }
     if state.compat:
         return known
-    ours = {"version": __version__, "ready": state.runtime is not None, "loaded": dict(state.models())}
+    ours = {
+        "version": __version__,
+        "ready": state.runtime is not None,
+        "loaded": dict(state.models()),
+        "return_landmarks_106": settings.def_return_landmarks_106,
+    }
     return known | {"visage": ours}
 
 
