@@ -146,6 +146,7 @@ def constant_runtime(
             detector or ConstantDetector(),
             max_batch=settings.det_batch_size,
             max_size=settings.max_size,
+            extra_sizes=settings.det_extra_sizes,
         ),
         CropStage("embedding", embedder or ConstantEmbedder(), max_batch=1),
         CropStage("gender_age", ConstantGenderAge()) if attributes else None,

@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from visage.backends.base import Sizes
 from visage.deadline import Deadline
 from visage.errors import CropRejected, DeadlineExceeded, InferenceFailed
 from visage.faces import Detections, Embedding, Floats, GenderAge, Image, ImageBatch, MaskScores, Pixels
-from visage.families.base import ALIGNED, Crop
+from visage.families.base import ALIGNED, Crop, Proposals
 from visage.geometry.alignment import TEMPLATE, align
 from visage.options import ExtractOptions
 from visage.pipeline import CropStage, DetectionStage, FacePipeline, select
@@ -397,6 +398,84 @@ def test_an_aligned_crop_is_the_box_around_which_a_square_is_cut(side: int) -> N
     assert face.landmarks_106 is not None
     assert face.landmarks_106[[0, -1]] == pytest.approx(np.array([[-28, -28], [140, 140]]), abs=1e-3)
     assert not [note for note in answer.warnings if "resized" not in note]
+
+
+# several sizes of a picture
+
+
+class SizedDetector(FixedDetector):
+    """Finds a face of its own at every width of its input, in that input's pixels; the first suppresses none."""
+
+    def propose(self, images: ImageBatch, thresholds: Floats, /) -> list[Proposals]:
+        self.inputs.append(images.pixels.shape)
+        width = float(images.pixels.shape[2])
+        row = np.array([[0, 0, width, width, 0.9, *[width] * 10]], np.float32)
+        return [Proposals(row, float(scale)) for scale in images.scales]
+
+
+def sized(**how: Any) -> tuple[SizedDetector, Any]:
+    detector = SizedDetector(Detections.none(), how.pop("sizes", None))
+    return detector, pipeline_of(detector, detection=how)
+
+
+def test_every_picture_is_shown_at_the_extra_sizes_and_all_proposals_meet() -> None:
+    detector, opened = sized(extra_sizes=[(128, 128), (320, 256)])
+    with opened as pipeline:
+        answer = pipeline.faces(picture(1280, 640), ExtractOptions(embedding=False), later())
+    assert sorted(detector.inputs, reverse=True) == [(1, 640, 640, 3), (1, 256, 320, 3), (1, 128, 128, 3)]
+    assert len(answer.faces) == 3
+    assert answer.scale == 0.5  # that of MAX_SIZE, whatever else was looked at
+
+
+@pytest.mark.parametrize(
+    ("extra", "max_size", "shapes"),
+    [
+        ([], None, [640]),
+        ([(640, 640)], None, [640]),
+        ([(128, 128), (150, 150)], None, [640, 128]),  # 150 is taken as 128
+        ([(128, 128)], (320, 320), [320, 128]),
+        ([(320, 320)], (320, 320), [320]),
+    ],
+)
+def test_sizes_that_are_the_same_to_the_network_are_shown_once(
+    extra: list[tuple[int, int]], max_size: tuple[int, int] | None, shapes: list[int]
+) -> None:
+    detector, opened = sized(extra_sizes=extra)
+    with opened as pipeline:
+        pipeline.faces(picture(), ExtractOptions(embedding=False, max_size=max_size), later())
+    assert sorted((shape[2] for shape in detector.inputs), reverse=True) == shapes
+
+
+def test_a_detector_of_one_size_is_shown_no_other() -> None:
+    detector, opened = sized(extra_sizes=[(128, 128)], sizes=Sizes((640, 480)))
+    with opened as pipeline:
+        pipeline.faces(picture(), ExtractOptions(embedding=False), later())
+    assert detector.inputs == [(1, 480, 640, 3)]
+
+
+def test_pictures_share_batches_size_by_size() -> None:
+    entered, gate = threading.Semaphore(0), threading.Event()
+
+    class Held(SizedDetector):
+        def propose(self, images: ImageBatch, thresholds: Floats, /) -> list[Proposals]:
+            entered.release()
+            assert gate.wait(HANG)
+            return super().propose(images, thresholds)
+
+    detector = Held(Detections.none())
+    asked = ExtractOptions(embedding=False)
+    with (
+        pipeline_of(detector, detection={"extra_sizes": [(128, 128)], "max_batch": 8}) as pipeline,
+        ThreadPoolExecutor(5) as callers,
+    ):
+        futures = [callers.submit(pipeline.faces, picture(), asked, later())]
+        assert entered.acquire(timeout=HANG)
+        futures += [callers.submit(pipeline.faces, picture(), asked, later()) for _ in range(4)]
+        while pipeline.detection.waiting < 9:
+            time.sleep(0.005)
+        gate.set()
+        assert [len(future.result(HANG).faces) for future in futures] == [2] * 5
+    assert sorted(shape[:3] for shape in detector.inputs) == [(1, 640, 640), (4, 640, 640), (5, 128, 128)]
 
 
 # the network's input

@@ -402,6 +402,31 @@ def test_gender_and_age_do_not_depend_on_the_recogniser_that_is_loaded_fault_13(
         assert len({answer.age for answer in told[0] if answer}) > 5
 
 
+def test_extra_sizes_are_looked_at_from_the_warm_up_on(tmp_path: Path) -> None:
+    folder = _tiny(tmp_path / "models", tmp_path)
+    environ = {"DET_NAME": "tiny_detector", "REC_NAME": "None", "MAX_SIZE": "96,64"}
+    runtime = opened(MODELS_DIR=str(folder), DET_EXTRA_SIZES="32,64x32", **environ)
+    plain = opened(MODELS_DIR=str(folder), **environ)
+    try:
+        picture = runtime.service._decoder.decode((REPO / "src/visage/data/selftest.png").read_bytes())
+        options = ExtractOptions(0.5, embedding=False)
+        more, less = (one.service.pipeline.faces(picture, options, Deadline(60)) for one in (runtime, plain))
+        assert more.scale == less.scale and len(more.faces) > 0
+        assert [face.score for face in more.faces] != [face.score for face in less.faces]
+    finally:
+        closed(runtime)
+        closed(plain)
+
+
+def test_a_detector_of_one_size_ignores_extra_sizes_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fixed = dense(tmp_path / "f.onnx", scrfd_heads(), size=(64, 96))
+    folder = models_folder(tmp_path / "models", {"fixed": {"family": "scrfd", **MIT}}, {"fixed": fixed})
+    closed(opened(MODELS_DIR=str(folder), DET_NAME="fixed", REC_NAME="None", DET_EXTRA_SIZES="128,320"))
+    assert caplog.text.count("DET_EXTRA_SIZES has no effect: fixed takes pictures of 96×64 only") == 1
+
+
 # A process of its own: in this one, other tests have compiled what they needed.
 _REQUESTS = """
 import asyncio, json, sys
@@ -454,7 +479,7 @@ def test_nothing_compiles_on_a_request_fault_04_fault_29(models_dir: Path, tmp_p
     else:
         folder = _tiny(tmp_path / "models", tmp_path)
         environ = {"MODELS_DIR": str(folder), "DET_NAME": "tiny_detector", "REC_NAME": "tiny_embedder"}
-        environ |= {"MAX_SIZE": "320,320"}
+        environ |= {"MAX_SIZE": "320,320", "DET_EXTRA_SIZES": "128,96x64"}
     command = [sys.executable, "-c", _REQUESTS, str(REPO / "misc" / "images" / "grace_hopper.jpg")]
     env = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(REPO / "src"), **environ}
     done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=110)

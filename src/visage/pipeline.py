@@ -44,7 +44,10 @@ class DetectionJob:
 
 
 class DetectionStage:
-    """A detector that concurrent callers share; pictures of one size may share a batch."""
+    """A detector that concurrent callers share; pictures of one size may share a batch.
+
+    `extra_sizes`: every picture is shown at these, too. A detector of one size ignores them.
+    """
 
     def __init__(
         self,
@@ -53,12 +56,14 @@ class DetectionStage:
         max_batch: int = 1,
         max_size: tuple[int, int] = (640, 640),
         largest: int = 2048,
+        extra_sizes: Sequence[tuple[int, int]] = (),
         workers: int = 1,
         observe_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._sizes = detector.sizes
         self._max_size = max_size
         self._largest = largest
+        self._extra_sizes = [] if self._sizes.fixed else [self._sizes.nearest(size) for size in extra_sizes]
         self._suppress = detector.suppress
         self._batcher = Batcher[DetectionJob, Proposals](
             lambda jobs: detector.propose(
@@ -86,10 +91,11 @@ class DetectionStage:
     def run(
         self, image: Image, threshold: float, size: tuple[int, int], deadline: Deadline
     ) -> tuple[Detections, float]:
-        """The faces in the picture's own pixels, and the scale they were found at."""
-        pixels, scale = letterbox(image.pixels, size)
+        """The faces in the picture's own pixels, and the scale of `size`; further sizes add to what is found there."""
+        sizes = dict.fromkeys([size, *self._extra_sizes])
+        jobs = [DetectionJob(*letterbox(image.pixels, one), threshold) for one in sizes]
         deadline.left()
-        return self._suppress(deadline.wait(self._batcher.call([DetectionJob(pixels, scale, threshold)]))), scale
+        return self._suppress(deadline.wait(self._batcher.call(jobs))), jobs[0].scale
 
     @property
     def waiting(self) -> int:

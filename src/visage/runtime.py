@@ -184,11 +184,15 @@ def _pipeline(settings: Settings, loaded: dict[str, Loaded], decoder: Decoder, w
         _tested(loaded[role], numbers(model, picture))
         return CropStage(name, model, max_batch=settings.rec_batch_size, observe_batch=_batches(watcher, name))
 
+    if settings.det_extra_sizes and detector.sizes.fixed:
+        only = "×".join(map(str, detector.sizes.fixed))
+        log.warning("DET_EXTRA_SIZES has no effect: %s takes pictures of %s only", loaded["det"].entry.name, only)
     detection = DetectionStage(
         detector,
         max_batch=settings.det_batch_size,
         max_size=settings.max_size,
         largest=settings.max_detection_size,
+        extra_sizes=settings.det_extra_sizes,
         observe_batch=_batches(watcher, "detection"),
     )
     return FacePipeline(

@@ -44,6 +44,18 @@ def _pair(value: Any) -> Any:
     return tuple(int(part) for part in parts)
 
 
+def _sizes(value: Any) -> Any:
+    """The text 128,320x240 as pairs; one number is a square."""
+    if not isinstance(value, str):
+        return value
+    sides = [[part.strip() for part in size.split("x")] for size in value.lower().split(",")]
+    if not all(
+        len(size) <= 2 and all(part.isdecimal() and int(part) >= _LEAST_SIDE for part in size) for size in sides
+    ):
+        raise ValueError(f"whole numbers from {_LEAST_SIDE} on, or pairs WxH of them, separated by commas: 128,320x240")
+    return [(int(size[0]), int(size[-1])) for size in sides]
+
+
 def _words(value: Any) -> Any:
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
@@ -63,6 +75,7 @@ def _headers(value: Any) -> Any:
 _Name = Annotated[str | None, BeforeValidator(_none)]
 _Compat = Annotated[Literal["0.7", "0.9"] | None, BeforeValidator(_none)]
 _Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
+_Sizes = Annotated[list[tuple[int, int]], BeforeValidator(_sizes)]
 _Words = Annotated[list[str], BeforeValidator(_words)]
 _Headers = Annotated[dict[str, str], BeforeValidator(_headers)]
 
@@ -110,6 +123,11 @@ class Settings(BaseModel):
     rec_ignore: bool = _setting(False, "Load no recognition network, whatever REC_NAME says", "REC_IGNORE")
     ga_ignore: bool = _setting(False, "Load no gender and age network, whatever GA_NAME says", "GA_IGNORE")
     max_size: _Pair = _setting((640, 640), "Width and height that pictures are fitted into for detection", "MAX_SIZE")
+    det_extra_sizes: _Sizes = _setting(
+        [],
+        "Sizes that every picture is detected at besides MAX_SIZE, for large and close faces: 128, or 128,320x240",
+        "DET_EXTRA_SIZES",
+    )
     det_batch_size: int = _setting(1, "Most pictures in one run of the detector", "DET_BATCH_SIZE", ge=1, le=256)
     rec_batch_size: int = _setting(4, "Most faces in one run of a network of crops", "REC_BATCH_SIZE", ge=1, le=256)
     force_fp16: bool = _setting(False, "Half precision; means nothing to the onnx backend", "FORCE_FP16")

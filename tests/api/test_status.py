@@ -71,6 +71,7 @@ def test_info_tells_the_settings() -> None:
         MAX_SIZE="320,256",
         IFR_VERSION="1.2.3",
         DEF_DET_THRESH="0.4",
+        DET_EXTRA_SIZES="128,320x256",
         DEF_RETURN_LANDMARKS_106="true",
     ) as client:
         info = client.get("/info").json()
@@ -80,6 +81,7 @@ def test_info_tells_the_settings() -> None:
         "version": __version__,
         "ready": True,
         "loaded": {"det": "constant_detector@dddddddddddd", "rec": "constant_embedder@eeeeeeeeeeee"},
+        "det_extra_sizes": [[128, 128], [320, 256]],
         "return_landmarks_106": True,
     }
 
