@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from visage.api.app import create_app
 from visage.backends.base import Sizes
 from visage.faces import Detections, Embedding, Floats, GenderAge, ImageBatch, MaskScores, Pixels
+from visage.families.base import ALIGNED, Crop, Proposals
 from visage.images.addresses import AddressPolicy
 from visage.images.decoding import Decoder, Limits
 from visage.images.fetching import Downloader, Folder
@@ -45,7 +46,27 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-class ConstantDetector:
+class FindsAtOnce:
+    """A detector's double that says in `detect` what it finds: its proposals, of which it suppresses none."""
+
+    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
+        raise NotImplementedError
+
+    def propose(self, images: ImageBatch, thresholds: Floats, /) -> list[Proposals]:
+        return [Proposals(_rows(found), 1.0) for found in self.detect(images, thresholds)]
+
+    def suppress(self, sizes: Sequence[Proposals], /) -> Detections:
+        rows = np.concatenate([one.rows for one in sizes])
+        masks = rows[:, 15] if rows.shape[1] == 16 else None
+        return Detections(rows[:, :4], rows[:, 4], rows[:, 5:15].reshape(-1, 5, 2), masks)
+
+
+def _rows(found: Detections) -> Floats:
+    columns = [found.boxes, found.scores[:, None], found.landmarks.reshape(-1, 10)]
+    return np.concatenate(columns if found.masks is None else [*columns, found.masks[:, None]], axis=1)
+
+
+class ConstantDetector(FindsAtOnce):
     """Finds the two faces of the captures (spec/captures/README.md) in any picture of 640×480."""
 
     sizes = Sizes((640, 480))
@@ -69,6 +90,7 @@ class ConstantDetector:
 class ConstantEmbedder:
     """The i-th crop of a run is (1…512)·(i+1) before its length is taken off."""
 
+    crop = ALIGNED
     max_batch = 0
 
     def predict(self, crops: Pixels, /) -> list[Embedding]:
@@ -77,6 +99,7 @@ class ConstantEmbedder:
 
 
 class ConstantGenderAge:
+    crop = ALIGNED
     max_batch = 0
 
     def predict(self, crops: Pixels, /) -> list[GenderAge]:
@@ -84,10 +107,23 @@ class ConstantGenderAge:
 
 
 class ConstantMasks:
+    crop = ALIGNED
     max_batch = 0
 
     def predict(self, crops: Pixels, /) -> list[MaskScores]:
         return [MaskScores(0.02, 0.98)] * len(crops)
+
+
+class ConstantLandmarks:
+    """106 places along the diagonal of the square around the box, from its top left corner on, in every face."""
+
+    crop = Crop(192, 1.5)
+    max_batch = 0
+    steps = np.linspace(0, 1, 106, dtype=np.float32)[:, None].repeat(2, axis=1)
+
+    def predict(self, crops: Pixels, /) -> list[Floats]:
+        assert crops.shape[1:] == (192, 192, 3)
+        return [self.steps * 192] * len(crops)
 
 
 def entry(name: str, family: str = "scrfd") -> Entry:
@@ -101,14 +137,21 @@ def constant_runtime(
     detector: Any = None,
     embedder: Any = None,
     attributes: bool = True,
+    landmarks: bool = False,
     workers: int = 4,
 ) -> Runtime:
     """A runtime over constant networks: everything but the networks is real."""
     pipeline = FacePipeline(
-        DetectionStage(detector or ConstantDetector(), max_batch=settings.det_batch_size, max_size=settings.max_size),
+        DetectionStage(
+            detector or ConstantDetector(),
+            max_batch=settings.det_batch_size,
+            max_size=settings.max_size,
+            extra_sizes=settings.det_extra_sizes,
+        ),
         CropStage("embedding", embedder or ConstantEmbedder(), max_batch=1),
         CropStage("gender_age", ConstantGenderAge()) if attributes else None,
         CropStage("masks", ConstantMasks()) if attributes else None,
+        CropStage("landmarks", ConstantLandmarks()) if landmarks else None,
         max_faces=settings.max_faces,
         observe=watcher.stage,
     )

@@ -130,3 +130,13 @@ anywhere = st.floats(-1e9, 1e9, width=32)
 def test_no_face_however_far_outside_breaks_the_drawing(box: Any, points: Any, width: int, height: int) -> None:
     canvas = draw(blank(width, height), found(face(box, points)), DrawOptions(), "d")
     assert canvas.shape == (height, width, 3)
+
+
+def test_a_hundred_and_six_landmarks_are_white_dots_wherever_they_lie() -> None:
+    places = np.array([[150, 150], [10.7, 20.2], [639, 479], [-5, 3], [1e9, -1e9]], np.float32)
+    plain = face()
+    dotted = Face(0, plain.box, plain.score, plain.landmarks, landmarks_106=places)
+    canvas = draw(blank(), found(dotted), BOXES_ONLY, "d")
+    for x, y in [(150, 150), (10, 20), (639, 479)]:
+        assert canvas[y, x].tolist() == [255, 255, 255]
+    assert (canvas != draw(blank(), found(plain), BOXES_ONLY, "d")).any(axis=2).sum() < 30

@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,11 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import ConstantDetector, ConstantEmbedder, ConstantGenderAge, ConstantMasks
+from tests.support import (
+    ConstantDetector,
+    ConstantEmbedder,
+    ConstantGenderAge,
+    ConstantLandmarks,
+    ConstantMasks,
+    FindsAtOnce,
+)
 from visage.backends.base import Sizes
 from visage.deadline import Deadline
 from visage.errors import CropRejected, DeadlineExceeded, InferenceFailed
-from visage.faces import Detections, Embedding, Floats, Image, ImageBatch, MaskScores, Pixels
+from visage.faces import Detections, Embedding, Floats, GenderAge, Image, ImageBatch, MaskScores, Pixels
+from visage.families.base import ALIGNED, Crop, Proposals
 from visage.geometry.alignment import TEMPLATE, align
 from visage.options import ExtractOptions
 from visage.pipeline import CropStage, DetectionStage, FacePipeline, select
@@ -31,7 +40,7 @@ def faces_of(*rows: tuple[float, float, float]) -> Detections:
     )
 
 
-class FixedDetector:
+class FixedDetector(FindsAtOnce):
     """Finds the same faces in every picture, in the picture's own pixels, and remembers its inputs."""
 
     def __init__(self, found: Detections, sizes: Sizes | None = None, max_batch: int = 0) -> None:
@@ -48,6 +57,8 @@ class FixedDetector:
 class BrightnessEmbedder:
     """Each crop's mean as its vector: an answer that tells which crop it is for."""
 
+    crop = ALIGNED
+
     def __init__(self, max_batch: int = 0) -> None:
         self.max_batch = max_batch
         self.batches: list[int] = []
@@ -59,13 +70,21 @@ class BrightnessEmbedder:
 
 @contextmanager
 def pipeline_of(
-    detector: Any = None, embedder: Any = None, *, attributes: bool = False, max_batch: int = 8, **how: Any
+    detector: Any = None,
+    embedder: Any = None,
+    *,
+    attributes: bool = False,
+    landmarks: Any = None,
+    max_batch: int = 8,
+    detection: dict[str, Any] | None = None,
+    **how: Any,
 ) -> Iterator[FacePipeline]:
     pipeline = FacePipeline(
-        DetectionStage(detector or ConstantDetector()),
+        DetectionStage(detector or ConstantDetector(), **(detection or {})),
         CropStage("embedding", embedder, max_batch=max_batch) if embedder else None,
         CropStage("gender_age", ConstantGenderAge()) if attributes else None,
         CropStage("masks", ConstantMasks()) if attributes else None,
+        CropStage("landmarks", landmarks) if landmarks else None,
         **how,
     )
     try:
@@ -289,6 +308,174 @@ def test_the_time_of_each_stage_is_reported() -> None:
         assert list(pipeline.stages()) == ["detection", "embedding", "gender_age", "masks"]
     assert [name for name, _ in seen] == ["detect", "align", "embed", "gender_age", "masks"]
     assert all(seconds >= 0 for _, seconds in seen)
+
+
+# kinds of crops
+
+
+class Seen:
+    """A network of any crop that keeps what it is shown."""
+
+    max_batch = 0
+
+    def __init__(self, crop: Crop) -> None:
+        self.crop = crop
+        self.crops: list[Pixels] = []
+
+    def predict(self, crops: Pixels, /) -> list[GenderAge]:
+        self.crops += list(crops)
+        return [GenderAge(0, 20)] * len(crops)
+
+
+@pytest.mark.parametrize("crop", [ALIGNED, Crop(96, 1.5)])
+def test_each_network_is_shown_the_crop_that_it_wants(crop: Crop) -> None:
+    image, network, seen = picture(), Seen(crop), []
+    stages = CropStage("embedding", ConstantEmbedder()), CropStage("gender_age", network)
+    pipeline = FacePipeline(DetectionStage(ConstantDetector()), *stages, observe=lambda *stage: seen.append(stage[0]))
+    try:
+        answer = pipeline.faces(image, ExtractOptions(gender_age=True, crops=True), later())
+    finally:
+        pipeline.close()
+    found = Detections(ConstantDetector.boxes, ConstantDetector.scores, ConstantDetector.landmarks)
+    assert (np.stack(network.crops) == crop.cut(image.pixels, found)).all()
+    # What is answered as the face's crop stays the aligned one; one kind for two networks is made once.
+    kept = [face.crop for face in answer.faces if face.crop is not None]
+    assert (np.stack(kept) == align(image.pixels, ConstantDetector.landmarks)).all()
+    assert seen.count("align") == (1 if crop == ALIGNED else 2)
+
+
+def test_crops_that_no_network_needs_are_not_made() -> None:
+    seen: list[str] = []
+    with pipeline_of(landmarks=ConstantLandmarks(), observe=lambda *stage: seen.append(stage[0])) as pipeline:
+        pipeline.faces(picture(), ExtractOptions(embedding=True), later())
+        assert seen == ["detect"]
+        pipeline.faces(picture(), ExtractOptions(embedding=False, landmarks_106=True), later())
+    assert seen == ["detect", "detect", "align", "landmarks"]
+
+
+def test_landmarks_come_back_in_the_picture_s_pixels() -> None:
+    with pipeline_of(landmarks=ConstantLandmarks()) as pipeline:
+        answer = pipeline.faces(picture(), ExtractOptions(embedding=False, landmarks_106=True), later())
+        silent = pipeline.faces(picture(), ExtractOptions(embedding=False), later())
+        assert list(pipeline.stages()) == ["detection", "landmarks"]
+    assert [face.landmarks_106 for face in silent.faces] == [None, None]
+    for face in answer.faces:
+        left, top, right, bottom = face.box.tolist()
+        half = max(right - left, bottom - top) * 0.75
+        middle = np.array([(left + right) / 2, (top + bottom) / 2])
+        assert face.landmarks_106 is not None and face.landmarks_106.shape == (106, 2)
+        assert face.landmarks_106[0] == pytest.approx(middle - half, abs=1e-3)
+        assert face.landmarks_106[-1] == pytest.approx(middle + half, abs=1e-3)
+    assert answer.warnings == ()
+
+
+def test_landmarks_without_a_network_are_none_and_it_is_said() -> None:
+    with pipeline_of() as pipeline:
+        answer = pipeline.faces(picture(), ExtractOptions(embedding=False, landmarks_106=True), later())
+    assert [face.landmarks_106 for face in answer.faces] == [None, None]
+    assert answer.warnings == ("return_landmarks_106 was asked for, but no network for it is loaded (LANDMARKS_NAME)",)
+
+
+@pytest.mark.parametrize("side", [112, 224])
+def test_an_aligned_crop_is_the_box_around_which_a_square_is_cut(side: int) -> None:
+    network = Seen(Crop(96, 1.5))
+    white = Image(np.full((side, side, 3), 255, np.uint8))
+    pipeline = FacePipeline(
+        DetectionStage(ConstantDetector()),
+        gender_age=CropStage("gender_age", network),
+        landmarks=CropStage("landmarks", ConstantLandmarks()),
+    )
+    try:
+        asked = ExtractOptions(embedding=False, gender_age=True, landmarks_106=True)
+        answer = pipeline.crop_face(white, asked, later())
+    finally:
+        pipeline.close()
+    (seen,) = network.crops
+    # The crop takes the middle two thirds, 64 of 96 pixels; about it is nothing.
+    assert (seen[17:79, 17:79] == 255).all()
+    assert not seen[:15].any() and not seen[81:].any() and not seen[:, :15].any() and not seen[:, 81:].any()
+    (face,) = answer.faces
+    assert face.landmarks_106 is not None
+    assert face.landmarks_106[[0, -1]] == pytest.approx(np.array([[-28, -28], [140, 140]]), abs=1e-3)
+    assert not [note for note in answer.warnings if "resized" not in note]
+
+
+# several sizes of a picture
+
+
+class SizedDetector(FixedDetector):
+    """Finds a face of its own at every width of its input, in that input's pixels; the first suppresses none."""
+
+    def propose(self, images: ImageBatch, thresholds: Floats, /) -> list[Proposals]:
+        self.inputs.append(images.pixels.shape)
+        width = float(images.pixels.shape[2])
+        row = np.array([[0, 0, width, width, 0.9, *[width] * 10]], np.float32)
+        return [Proposals(row, float(scale)) for scale in images.scales]
+
+
+def sized(**how: Any) -> tuple[SizedDetector, Any]:
+    detector = SizedDetector(Detections.none(), how.pop("sizes", None))
+    return detector, pipeline_of(detector, detection=how)
+
+
+def test_every_picture_is_shown_at_the_extra_sizes_and_all_proposals_meet() -> None:
+    detector, opened = sized(extra_sizes=[(128, 128), (320, 256)])
+    with opened as pipeline:
+        answer = pipeline.faces(picture(1280, 640), ExtractOptions(embedding=False), later())
+    assert sorted(detector.inputs, reverse=True) == [(1, 640, 640, 3), (1, 256, 320, 3), (1, 128, 128, 3)]
+    assert len(answer.faces) == 3
+    assert answer.scale == 0.5  # that of MAX_SIZE, whatever else was looked at
+
+
+@pytest.mark.parametrize(
+    ("extra", "max_size", "shapes"),
+    [
+        ([], None, [640]),
+        ([(640, 640)], None, [640]),
+        ([(128, 128), (150, 150)], None, [640, 128]),  # 150 is taken as 128
+        ([(128, 128)], (320, 320), [320, 128]),
+        ([(320, 320)], (320, 320), [320]),
+    ],
+)
+def test_sizes_that_are_the_same_to_the_network_are_shown_once(
+    extra: list[tuple[int, int]], max_size: tuple[int, int] | None, shapes: list[int]
+) -> None:
+    detector, opened = sized(extra_sizes=extra)
+    with opened as pipeline:
+        pipeline.faces(picture(), ExtractOptions(embedding=False, max_size=max_size), later())
+    assert sorted((shape[2] for shape in detector.inputs), reverse=True) == shapes
+
+
+def test_a_detector_of_one_size_is_shown_no_other() -> None:
+    detector, opened = sized(extra_sizes=[(128, 128)], sizes=Sizes((640, 480)))
+    with opened as pipeline:
+        pipeline.faces(picture(), ExtractOptions(embedding=False), later())
+    assert detector.inputs == [(1, 480, 640, 3)]
+
+
+def test_pictures_share_batches_size_by_size() -> None:
+    entered, gate = threading.Semaphore(0), threading.Event()
+
+    class Held(SizedDetector):
+        def propose(self, images: ImageBatch, thresholds: Floats, /) -> list[Proposals]:
+            entered.release()
+            assert gate.wait(HANG)
+            return super().propose(images, thresholds)
+
+    detector = Held(Detections.none())
+    asked = ExtractOptions(embedding=False)
+    with (
+        pipeline_of(detector, detection={"extra_sizes": [(128, 128)], "max_batch": 8}) as pipeline,
+        ThreadPoolExecutor(5) as callers,
+    ):
+        futures = [callers.submit(pipeline.faces, picture(), asked, later())]
+        assert entered.acquire(timeout=HANG)
+        futures += [callers.submit(pipeline.faces, picture(), asked, later()) for _ in range(4)]
+        while pipeline.detection.waiting < 9:
+            time.sleep(0.005)
+        gate.set()
+        assert [len(future.result(HANG).faces) for future in futures] == [2] * 5
+    assert sorted(shape[:3] for shape in detector.inputs) == [(1, 640, 640), (4, 640, 640), (5, 128, 128)]
 
 
 # the network's input

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.attributes import aged, softmaxed
+from tests.attributes import aged, softmaxed, toned
 from tests.networks import Embedder, Layout, dense, scrfd_heads
 from tests.support import REPO, models_folder, settings_of
 from visage.deadline import Deadline
@@ -90,6 +90,8 @@ def test_the_settings_choose_the_networks(environ: dict[str, str], expected: dic
         ({"GA_NAME": "yunet"}, ["GA_NAME='yunet'", "is a detection model", "GA_NAME names one for attributes-gender"]),
         ({"GA_NAME": "mask_detector"}, ["GA_NAME='mask_detector'", "is an attributes-mask model"]),
         ({"REC_NAME": "genderage_v1"}, ["REC_NAME='genderage_v1'", "is an attributes-gender-age model", "recognition"]),
+        ({"LANDMARKS_NAME": "yunet"}, ["LANDMARKS_NAME='yunet'", "is a detection model", "one for landmarks-106"]),
+        ({"LANDMARKS_NAME": "lmk"}, ["LANDMARKS_NAME='lmk'", "not in the catalogue", "for landmarks-106 there are: "]),
         ({"GA_NAME": "age"}, ["GA_NAME='age'", "not in the catalogue", "there are: genderage_v1"]),
         ({"MASK_DETECTOR": "no"}, ["MASK_DETECTOR='no'", "not in the catalogue", "mask_detector, mask_detector112"]),
     ],
@@ -243,8 +245,16 @@ def _attributes(models_dir: Path, tmp_path: Path, *, age: int = 50, mask_bias: f
     """The prepared models folder with a gender and age network and a mask network of a few kilobytes."""
     folder = tmp_path / "models"
     shutil.copytree(models_dir / "onnx", folder / "onnx")
-    entries = {**SHIPPED, "tiny_ages": {"family": "genderage", **MIT}, "tiny_masks": {"family": "mask", **MIT}}
+    families = {
+        "tiny_ages": "genderage",
+        "tiny_squares": "genderage",
+        "tiny_masks": "mask",
+        "tiny_points": "landmarks106",
+    }
+    entries = {**SHIPPED, **{name: {"family": kind, **MIT} for name, kind in families.items()}}
     files = {
+        "tiny_squares": toned(tmp_path / "s.onnx"),
+        "tiny_points": Embedder(Embedder.of(212).matrix / 5000).save(tmp_path / "p.onnx", side=192),
         "tiny_ages": aged(tmp_path / "a.onnx", 1, age),
         "tiny_masks": softmaxed(tmp_path / "m.onnx", 224, (mask_bias, 0.0)),
     }
@@ -332,6 +342,91 @@ def test_known_numbers_of_attributes_are_held_against_what_comes(models_dir: Pat
         opened(MODELS_DIR=str(folder), REC_NAME="None", GA_NAME="tiny_ages")
 
 
+def test_a_network_of_landmarks_is_loaded_tested_warmed_and_told_as_lmk(
+    models_dir: Path, tmp_path: Path, hopper: bytes
+) -> None:
+    watcher = Silent()
+    folder = _attributes(models_dir, tmp_path)
+    runtime = open_runtime(settings_of(MODELS_DIR=str(folder), REC_NAME="None", LANDMARKS_NAME="tiny_points"), watcher)
+    try:
+        assert list(runtime.loaded) == ["det", "lmk"]
+        assert {run for run in watcher.batches if run[0] == "landmarks"} == {("landmarks", n) for n in (1, 2, 4)}
+        image = runtime.service._decoder.decode(hopper)
+        options = ExtractOptions(0.6, embedding=False, landmarks_106=True)
+        (face,) = runtime.service.pipeline.faces(image, options, Deadline(60)).faces
+        assert face.landmarks_106 is not None and face.landmarks_106.shape == (106, 2)
+        # The tiny network says little more than the middle of the crop.
+        middle = (face.box[:2] + face.box[2:]) / 2
+        assert abs(face.landmarks_106.mean(axis=0) - middle).max() < 0.2 * (face.box[2] - face.box[0])
+    finally:
+        closed(runtime)
+
+
+def test_a_network_of_landmarks_of_the_wrong_shape_is_not_served(models_dir: Path, tmp_path: Path) -> None:
+    folder = _attributes(models_dir, tmp_path)
+    entries = {**json.loads((folder / "models.json").read_text("utf-8")), "wrong": {"family": "landmarks106", **MIT}}
+    models_folder(folder, entries, {"wrong": Embedder.of(6).save(tmp_path / "w.onnx", side=192)})
+    with pytest.raises(GraphRejected, match=r"one output \(N, 212\), this one"):
+        opened(MODELS_DIR=str(folder), REC_NAME="None", LANDMARKS_NAME="wrong")
+
+
+def test_known_numbers_of_landmarks_are_held_against_what_comes(models_dir: Path, tmp_path: Path) -> None:
+    folder = _attributes(models_dir, tmp_path)
+    entries = json.loads((folder / "models.json").read_text("utf-8"))
+    entries["tiny_points"]["canonical"] = {"numbers": [0.1, 0.5, 0.5, 0.5, 0.1]}
+    models_folder(folder, entries, {})
+    with pytest.raises(GraphRejected, match=r"^tiny_points failed its self-test: number 0 is "):
+        opened(MODELS_DIR=str(folder), REC_NAME="None", LANDMARKS_NAME="tiny_points")
+
+
+@pytest.mark.parametrize("network", ["tiny_ages", "tiny_squares"])
+def test_gender_and_age_do_not_depend_on_the_recogniser_that_is_loaded_fault_13(
+    models_dir: Path, tmp_path: Path, group: bytes, network: str
+) -> None:
+    folder = _attributes(models_dir, tmp_path)
+    entries = {**json.loads((folder / "models.json").read_text("utf-8")), "other": {"family": "arcface", **MIT}}
+    models_folder(folder, entries, {"other": Embedder.of(6).save(tmp_path / "o.onnx", side=112)})
+    told = []
+    for recogniser in ("None", "sface", "other"):
+        runtime = opened(MODELS_DIR=str(folder), REC_NAME=recogniser, GA_NAME=network)
+        try:
+            image = runtime.service._decoder.decode(group)
+            options = ExtractOptions(0.6, embedding=recogniser != "None", gender_age=True)
+            faces = runtime.service.pipeline.faces(image, options, Deadline(60)).faces
+        finally:
+            closed(runtime)
+        assert all((face.embedding is None) == (recogniser == "None") for face in faces)
+        told.append([face.gender_age for face in faces])
+    assert len(told[0]) > 20 and told[0] == told[1] == told[2]
+    if network == "tiny_squares":  # what it says hangs on the pixels that it is shown
+        assert len({answer.age for answer in told[0] if answer}) > 5
+
+
+def test_extra_sizes_are_looked_at_from_the_warm_up_on(tmp_path: Path) -> None:
+    folder = _tiny(tmp_path / "models", tmp_path)
+    environ = {"DET_NAME": "tiny_detector", "REC_NAME": "None", "MAX_SIZE": "96,64"}
+    runtime = opened(MODELS_DIR=str(folder), DET_EXTRA_SIZES="32,64x32", **environ)
+    plain = opened(MODELS_DIR=str(folder), **environ)
+    try:
+        picture = runtime.service._decoder.decode((REPO / "src/visage/data/selftest.png").read_bytes())
+        options = ExtractOptions(0.5, embedding=False)
+        more, less = (one.service.pipeline.faces(picture, options, Deadline(60)) for one in (runtime, plain))
+        assert more.scale == less.scale and len(more.faces) > 0
+        assert [face.score for face in more.faces] != [face.score for face in less.faces]
+    finally:
+        closed(runtime)
+        closed(plain)
+
+
+def test_a_detector_of_one_size_ignores_extra_sizes_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fixed = dense(tmp_path / "f.onnx", scrfd_heads(), size=(64, 96))
+    folder = models_folder(tmp_path / "models", {"fixed": {"family": "scrfd", **MIT}}, {"fixed": fixed})
+    closed(opened(MODELS_DIR=str(folder), DET_NAME="fixed", REC_NAME="None", DET_EXTRA_SIZES="128,320"))
+    assert caplog.text.count("DET_EXTRA_SIZES has no effect: fixed takes pictures of 96×64 only") == 1
+
+
 # A process of its own: in this one, other tests have compiled what they needed.
 _REQUESTS = """
 import asyncio, json, sys
@@ -384,7 +479,7 @@ def test_nothing_compiles_on_a_request_fault_04_fault_29(models_dir: Path, tmp_p
     else:
         folder = _tiny(tmp_path / "models", tmp_path)
         environ = {"MODELS_DIR": str(folder), "DET_NAME": "tiny_detector", "REC_NAME": "tiny_embedder"}
-        environ["MAX_SIZE"] = "320,320"
+        environ |= {"MAX_SIZE": "320,320", "DET_EXTRA_SIZES": "128,96x64"}
     command = [sys.executable, "-c", _REQUESTS, str(REPO / "misc" / "images" / "grace_hopper.jpg")]
     env = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(REPO / "src"), **environ}
     done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=110)

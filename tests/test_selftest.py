@@ -8,10 +8,10 @@ from tests.support import ConstantDetector
 from visage.backends.base import Sizes
 from visage.errors import GraphRejected
 from visage.faces import Detections, Floats, Image, ImageBatch
-from visage.families import arcface
+from visage.families import arcface, landmarks106
 from visage.geometry.alignment import TEMPLATE, alignment_matrices
 from visage.images.decoding import Decoder, Limits
-from visage.selftest import LANDMARKS, check, detector_numbers, embedder_numbers
+from visage.selftest import FACE, LANDMARKS, check, detector_numbers, embedder_numbers, landmark_numbers
 from visage.zoo.sources import data_file
 
 PICTURE = Decoder(Limits()).decode(data_file("selftest.png").read_bytes())
@@ -86,3 +86,32 @@ def test_a_network_without_known_numbers_passes_and_is_said_to_be_unchecked(capl
         assert "a: the catalogue has no known numbers" in caplog.text
         check("b", [], None, 0.0)
     assert "b finds no face on the self-test picture" in caplog.text
+
+
+def landmarks_at(x: float, y: float) -> list[float]:
+    """The numbers of a network that places all landmarks in this part of any crop."""
+    raw = np.tile(np.array([2 * x - 1, 2 * y - 1], np.float32), 106)[None]
+    return landmark_numbers(landmarks106.build(FixedSession(raw), {}), PICTURE)
+
+
+def test_a_landmark_network_s_numbers_are_its_first_place_the_middle_and_the_spread(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    raw = np.random.default_rng(4).uniform(-0.5, 0.5, (1, 212)).astype(np.float32)
+    numbers = landmark_numbers(landmarks106.build(FixedSession(raw), {}), PICTURE)
+    places = (raw.reshape(106, 2) + 1) / 2
+    assert numbers == pytest.approx([*places[0], *places.mean(axis=0), places.std()], abs=1e-5)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("place", "said"), [((0.5, 0.6), False), ((0.75, 0.5), True), ((0.5, 0.1), True)])
+def test_landmarks_far_from_the_middle_of_the_crop_are_remarked_upon(
+    caplog: pytest.LogCaptureFixture, place: tuple[float, float], said: bool
+) -> None:
+    landmarks_at(*place)
+    assert ("(LANDMARKS_NAME) places them around" in caplog.text) == said
+
+
+def test_the_face_s_box_holds_its_landmarks() -> None:
+    assert (FACE.landmarks is LANDMARKS) and (FACE.boxes[0, :2] < LANDMARKS[0].min(axis=0)).all()
+    assert (FACE.boxes[0, 2:] > LANDMARKS[0].max(axis=0)).all()

@@ -206,6 +206,33 @@ def test_truth_is_written_in_all_the_ways_of_strtobool(text: str, value: bool) -
     assert settings_of(DEF_EXTRACT_EMBEDDING=text).def_extract_embedding is value
 
 
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("", []),
+        ("128", [(128, 128)]),
+        ("128,320", [(128, 128), (320, 320)]),
+        (" 128 , 320X240,32x64 ", [(128, 128), (320, 240), (32, 64)]),
+    ],
+)
+def test_extra_sizes_are_squares_or_pairs(text: str, sizes: list[tuple[int, int]]) -> None:
+    assert settings_of(DET_EXTRA_SIZES=text).det_extra_sizes == sizes
+
+
+@pytest.mark.parametrize(
+    "text", ["31", "128,", ",", "128x", "x128", "128x96x3", "a", "-128", "128.5", "128 320", "32x31"]
+)
+def test_an_extra_size_that_is_none_is_refused_by_name(text: str) -> None:
+    line = refused(DET_EXTRA_SIZES=text)
+    assert line.startswith(f"DET_EXTRA_SIZES={text!r}: whole numbers from 32 on") and "128,320x240" in line
+
+
+def test_networks_and_answers_of_106_landmarks_are_off_unless_set() -> None:
+    assert (settings_of().landmarks_name, settings_of().def_return_landmarks_106) == (None, False)
+    assert settings_of(LANDMARKS_NAME="None").landmarks_name is None
+    assert settings_of(LANDMARKS_NAME="2d106det", DEF_RETURN_LANDMARKS_106="True").landmarks_name == "2d106det"
+
+
 def test_lists_are_separated_by_commas() -> None:
     assert settings_of(URL_ALLOW=" 10.0.0.0/8 , pictures.lan,,").url_allow == ["10.0.0.0/8", "pictures.lan"]
 

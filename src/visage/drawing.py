@@ -31,6 +31,9 @@ def _face(canvas: Pixels, face: Face, options: DrawOptions) -> None:
         thickness = max(1, int(0.05 * (right - left)))
         for point, shade in zip(np.clip(face.landmarks, -(2**15), 2**15).astype(int), _POINTS, strict=True):
             cv2.circle(canvas, (int(point[0]), int(point[1])), 1, shade, thickness)
+    if face.landmarks_106 is not None:
+        for x, y in np.clip(face.landmarks_106, -(2**15), 2**15).astype(int).tolist():
+            cv2.circle(canvas, (x, y), 1, _WHITE, cv2.FILLED)
     scale = float(np.clip((right - left) / 120, 0.3, 1.0))
     if options.scores:
         _text(canvas, f"{face.score:.3f}", (left, max(10, top - 4)), colour, scale)

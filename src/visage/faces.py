@@ -142,6 +142,7 @@ class Face:
     gender_age: GenderAge | None = None
     mask: MaskScores | None = None
     crop: Pixels | None = None  # (112, 112, 3) BGR, aligned
+    landmarks_106: Floats | None = None  # (106, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,6 +20,7 @@ class ExtractOptions:
     gender_age: bool = False
     masks: bool = False
     crops: bool = False
+    landmarks_106: bool = False
 
 
 @dataclass(frozen=True, slots=True)

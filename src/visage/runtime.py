@@ -18,7 +18,6 @@ from visage.deadline import Deadline
 from visage.faces import Image
 from visage.families import family
 from visage.families.base import SETTINGS, CropModel, Task
-from visage.geometry.alignment import align
 from visage.images.addresses import AddressPolicy
 from visage.images.decoding import Decoder, Limits
 from visage.images.fetching import Downloader, Folder
@@ -55,10 +54,17 @@ class Chosen:
     recognition: Entry | None
     gender_age: Entry | None
     masks: Entry | None
+    landmarks: Entry | None
 
     def entries(self) -> dict[str, Entry]:
         """By the short role that X-Visage-Models tells."""
-        named = {"det": self.detection, "rec": self.recognition, "ga": self.gender_age, "mask": self.masks}
+        named = {
+            "det": self.detection,
+            "rec": self.recognition,
+            "ga": self.gender_age,
+            "mask": self.masks,
+            "lmk": self.landmarks,
+        }
         return {role: entry for role, entry in named.items() if entry is not None}
 
 
@@ -97,6 +103,7 @@ def choose(settings: Settings, catalogue: Catalogue) -> Chosen:
         named(None if settings.rec_ignore else settings.rec_name, "recognition"),
         named(None if settings.ga_ignore else settings.ga_name, "attributes-gender-age"),
         named(settings.mask_detector, "attributes-mask"),
+        named(settings.landmarks_name, "landmarks-106"),
     )
 
 
@@ -181,10 +188,10 @@ def warm_up(pipeline: FacePipeline, decoder: Decoder, settings: Settings) -> Non
     large = Image(np.tile(picture.pixels, (times, times, 1))[:-1])
     for image in (picture, large):
         pipeline.faces(image, ExtractOptions(0.05, limit_faces=8, crops=True), deadline)
-    crops = align(picture.pixels, selftest.LANDMARKS)
-    for stage in (pipeline.embedding, pipeline.gender_age, pipeline.masks):
-        for count in _WARM_CROPS:
-            if stage is not None and count <= settings.rec_batch_size:
+    for stage in pipeline.stages().values():
+        if isinstance(stage, CropStage):
+            crops = stage.crop.cut(picture.pixels, selftest.FACE)
+            for count in (count for count in _WARM_CROPS if count <= settings.rec_batch_size):
                 stage.run(crops.repeat(count, axis=0), deadline)
 
 
@@ -200,11 +207,15 @@ def _pipeline(settings: Settings, loaded: dict[str, Loaded], decoder: Decoder, w
         _tested(loaded[role], numbers(model, picture))
         return CropStage(name, model, max_batch=settings.rec_batch_size, observe_batch=_batches(watcher, name))
 
+    if settings.det_extra_sizes and detector.sizes.fixed:
+        only = "×".join(map(str, detector.sizes.fixed))
+        log.warning("DET_EXTRA_SIZES has no effect: %s takes pictures of %s only", loaded["det"].entry.name, only)
     detection = DetectionStage(
         detector,
         max_batch=settings.det_batch_size,
         max_size=settings.max_size,
         largest=settings.max_detection_size,
+        extra_sizes=settings.det_extra_sizes,
         observe_batch=_batches(watcher, "detection"),
     )
     return FacePipeline(
@@ -212,6 +223,7 @@ def _pipeline(settings: Settings, loaded: dict[str, Loaded], decoder: Decoder, w
         crop_stage("rec", "embedding", selftest.embedder_numbers),
         crop_stage("ga", "gender_age", selftest.gender_age_numbers),
         crop_stage("mask", "masks", selftest.mask_numbers),
+        crop_stage("lmk", "landmarks", selftest.landmark_numbers),
         max_faces=settings.max_faces,
         observe=watcher.stage,
     )

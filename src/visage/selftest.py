@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from visage.errors import GraphRejected
-from visage.faces import Embedding, Floats, GenderAge, Image, ImageBatch, MaskScores
+from visage.faces import Detections, Embedding, Floats, GenderAge, Image, ImageBatch, MaskScores
 from visage.families.base import CropModel, Detector, Task
-from visage.geometry.alignment import align
 from visage.geometry.letterbox import letterbox
 
 log = logging.getLogger(__name__)
@@ -17,11 +16,16 @@ log = logging.getLogger(__name__)
 # The picture is data/selftest.png, 240×240, one face (misc/images/LICENCES.md). Where its five points are, to
 # the pixel; fixed, so that a recogniser's numbers do not depend on the detector.
 LANDMARKS: Floats = np.array([[[90, 89], [143, 85], [118, 116], [97, 141], [144, 138]]], np.float32)
+# The same face with its box (YuNet's, to the pixel), for networks that want the square around it.
+FACE = Detections(np.array([[55, 36, 178, 179]], np.float32), np.ones(1, np.float32), LANDMARKS)
 _INPUT = (320, 320)
 
 # It shows an old woman without a mask. Fed with the wrong numbers, a gender and age network answers an age that
 # is its training data's (17 where genderage_v1 is normalised twice), a mask network that there is one.
 _ADULT_FROM = 20
+
+# A face's landmarks lie around the middle of the square about its box; this far off, they are not that face's.
+_OFF_CENTRE = 0.2
 
 
 def detector_numbers(detector: Detector, picture: Image) -> list[float]:
@@ -37,12 +41,12 @@ def detector_numbers(detector: Detector, picture: Image) -> list[float]:
 
 def embedder_numbers(embedder: CropModel[Embedding], picture: Image) -> list[float]:
     """The first five components of the face's unit vector."""
-    return [float(x) for x in embedder.predict(align(picture.pixels, LANDMARKS))[0].vector[:5]]
+    return [float(x) for x in embedder.predict(embedder.crop.cut(picture.pixels, FACE))[0].vector[:5]]
 
 
 def gender_age_numbers(model: CropModel[GenderAge], picture: Image) -> list[float]:
     """Gender and age; a remark in the log where the age cannot be this face's."""
-    answer = model.predict(align(picture.pixels, LANDMARKS))[0]
+    answer = model.predict(model.crop.cut(picture.pixels, FACE))[0]
     if answer.age < _ADULT_FROM:
         log.warning(
             "the gender and age network (GA_NAME) calls an old woman %d years old on the self-test picture: is "
@@ -54,7 +58,7 @@ def gender_age_numbers(model: CropModel[GenderAge], picture: Image) -> list[floa
 
 def mask_numbers(model: CropModel[MaskScores], picture: Image) -> list[float]:
     """The probabilities of a mask and of none; a remark in the log where it sees one: there is none."""
-    answer = model.predict(align(picture.pixels, LANDMARKS))[0]
+    answer = model.predict(model.crop.cut(picture.pixels, FACE))[0]
     if answer.mask >= answer.no_mask:
         log.warning(
             "the mask network (MASK_DETECTOR) sees a mask (%.2f) on the self-test picture, where there is none: is "
@@ -64,11 +68,28 @@ def mask_numbers(model: CropModel[MaskScores], picture: Image) -> list[float]:
     return [answer.mask, answer.no_mask]
 
 
+def landmark_numbers(model: CropModel[Floats], picture: Image) -> list[float]:
+    """The first point, the points' middle (x, y each) and how far they spread, in parts of the crop's side.
+
+    A remark in the log where the middle is not the face's: the crop shows it in its own middle.
+    """
+    places = model.predict(model.crop.cut(picture.pixels, FACE))[0] / model.crop.size  # (106, 2)
+    middle = places.mean(axis=0)
+    if np.abs(middle - 0.5).max() > _OFF_CENTRE:
+        log.warning(
+            "the network of landmarks (LANDMARKS_NAME) places them around (%.2f, %.2f) of its crop on the self-test "
+            "picture, whose face is in the middle: is `preprocess` of its catalogue entry right?",
+            *middle,
+        )
+    return [float(x) for x in (*places[0], *middle, places.std())]
+
+
 NUMBERS: Mapping[Task, Callable[[Any, Image], list[float]]] = {
     "detection": detector_numbers,
     "recognition": embedder_numbers,
     "attributes-gender-age": gender_age_numbers,
     "attributes-mask": mask_numbers,
+    "landmarks-106": landmark_numbers,
 }
 
 

@@ -44,6 +44,18 @@ def _pair(value: Any) -> Any:
     return tuple(int(part) for part in parts)
 
 
+def _sizes(value: Any) -> Any:
+    """The text 128,320x240 as pairs; one number is a square."""
+    if not isinstance(value, str):
+        return value
+    sides = [[part.strip() for part in size.split("x")] for size in value.lower().split(",")]
+    if not all(
+        len(size) <= 2 and all(part.isdecimal() and int(part) >= _LEAST_SIDE for part in size) for size in sides
+    ):
+        raise ValueError(f"whole numbers from {_LEAST_SIDE} on, or pairs WxH of them, separated by commas: 128,320x240")
+    return [(int(size[0]), int(size[-1])) for size in sides]
+
+
 def _words(value: Any) -> Any:
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
@@ -67,6 +79,7 @@ def _headers(value: Any) -> Any:
 _Name = Annotated[str | None, BeforeValidator(_none)]
 _Compat = Annotated[Literal["0.7", "0.9"] | None, BeforeValidator(_none)]
 _Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
+_Sizes = Annotated[list[tuple[int, int]], BeforeValidator(_sizes)]
 _Words = Annotated[list[str], BeforeValidator(_words)]
 _Flags = Annotated[list[str], BeforeValidator(_flags)]
 _Headers = Annotated[dict[str, str], BeforeValidator(_headers)]
@@ -115,9 +128,17 @@ class Settings(BaseModel):
     rec_name: _Name = _setting("sface", "Recognition network; None loads none", "REC_NAME")
     ga_name: _Name = _setting(None, "Gender and age network, as genderage_v1; None loads none", "GA_NAME", "GA_MODEL")
     mask_detector: _Name = _setting(None, "Mask network, as mask_detector; None loads none", "MASK_DETECTOR")
+    landmarks_name: _Name = _setting(
+        None, "Network of 106 landmarks, of family landmarks106; None loads none", "LANDMARKS_NAME"
+    )
     rec_ignore: bool = _setting(False, "Load no recognition network, whatever REC_NAME says", "REC_IGNORE")
     ga_ignore: bool = _setting(False, "Load no gender and age network, whatever GA_NAME says", "GA_IGNORE")
     max_size: _Pair = _setting((640, 640), "Width and height that pictures are fitted into for detection", "MAX_SIZE")
+    det_extra_sizes: _Sizes = _setting(
+        [],
+        "Sizes that every picture is detected at besides MAX_SIZE, for large and close faces: 128, or 128,320x240",
+        "DET_EXTRA_SIZES",
+    )
     det_batch_size: int = _setting(1, "Most pictures in one run of the detector", "DET_BATCH_SIZE", ge=1, le=256)
     rec_batch_size: int = _setting(4, "Most faces in one run of a network of crops", "REC_BATCH_SIZE", ge=1, le=256)
     force_fp16: bool = _setting(False, "Half precision; means nothing to the onnx backend", "FORCE_FP16")
@@ -146,6 +167,9 @@ class Settings(BaseModel):
     def_extract_embedding: bool = _setting(True, "Return embeddings", "DEF_EXTRACT_EMBEDDING")
     def_extract_ga: bool = _setting(False, "Return gender and age", "DEF_EXTRACT_GA")
     def_detect_masks: bool = _setting(False, "Return mask scores", "DEF_DETECT_MASKS")
+    def_return_landmarks_106: bool = _setting(
+        False, "Return 106 landmarks a face, where LANDMARKS_NAME names a network", "DEF_RETURN_LANDMARKS_106"
+    )
     def_api_ver: _Name = _setting(None, "Form of the answer: 1, 2, or None for that of version 0.9.5", "DEF_API_VER")
     def_img_req_headers: _Headers = _setting(
         {"User-Agent": f"visage/{__version__}"},

@@ -66,7 +66,14 @@ def test_behind_a_proxy_the_document_names_the_prefix() -> None:
 
 
 def test_info_tells_the_settings() -> None:
-    with constant_client(DET_BATCH_SIZE="3", MAX_SIZE="320,256", IFR_VERSION="1.2.3", DEF_DET_THRESH="0.4") as client:
+    with constant_client(
+        DET_BATCH_SIZE="3",
+        MAX_SIZE="320,256",
+        IFR_VERSION="1.2.3",
+        DEF_DET_THRESH="0.4",
+        DET_EXTRA_SIZES="128,320x256",
+        DEF_RETURN_LANDMARKS_106="true",
+    ) as client:
         info = client.get("/info").json()
     assert (info["version"], info["models"]["max_size"], info["models"]["det_batch_size"]) == ("1.2.3", [320, 256], 3)
     assert info["defaults"]["det_thresh"] == 0.4
@@ -74,6 +81,8 @@ def test_info_tells_the_settings() -> None:
         "version": __version__,
         "ready": True,
         "loaded": {"det": "constant_detector@dddddddddddd", "rec": "constant_embedder@eeeeeeeeeeee"},
+        "det_extra_sizes": [[128, 128], [320, 256]],
+        "return_landmarks_106": True,
     }
 
 

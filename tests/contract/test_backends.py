@@ -20,8 +20,10 @@ FEEDS = [
 ]
 DETECTORS = {"scrfd": scrfd_heads(), "yunet": yunet_heads()}
 MAPS = {"retinaface": retinaface_maps(masks=True), "centerface": centerface_maps()}
-# Those of one output each: decoded rows, embeddings, gender and age (a wide embedding), probabilities.
-OTHERS = {"yolov5_face", "arcface", "genderage", "mask"}
+# Those of one output each: decoded rows, embeddings, probabilities; and what is made as an embedding is.
+OTHERS = {"yolov5_face", "arcface", "mask"}
+# Family, side of its crops, columns of its output.
+CROPS = [("genderage", 112, 202), ("genderage", 96, 3), ("landmarks106", 192, 212)]
 
 
 def opened(name: str, path: Path, feed: Preprocess) -> Session:
@@ -29,7 +31,7 @@ def opened(name: str, path: Path, feed: Preprocess) -> Session:
 
 
 def test_every_family_is_tested_here() -> None:
-    assert set(FAMILIES) == {*DETECTORS, *MAPS, *OTHERS}
+    assert set(FAMILIES) == {*DETECTORS, *MAPS, *OTHERS, *(name for name, _, _ in CROPS)}
 
 
 @pytest.mark.parametrize("feed", FEEDS, ids=str)
@@ -93,6 +95,22 @@ def test_an_embedder_s_output_is_numpy_s_fault_03(tmp_path: Path, name: str, fee
 
     (got,) = session.run(crops)
     np.testing.assert_allclose(got, tiny(feed(crops), feed.layout), rtol=1e-4, atol=1e-3)
+    session.close()
+
+
+@pytest.mark.parametrize(("kind", "side", "columns"), CROPS)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_network_of_crops_says_their_size_and_its_output_is_numpy_s_fault_03(
+    tmp_path: Path, name: str, kind: str, side: int, columns: int
+) -> None:
+    feed = FAMILIES[kind].preprocess
+    tiny = Embedder.of(columns)
+    session = opened(name, tiny.save(tmp_path / "a.onnx", side=side), feed)
+    crops = pictures(3, (side, side))
+
+    assert session.sizes == Sizes((side, side)) and FAMILIES[kind].build(session, {}).crop.size == side
+    (got,) = session.run(crops)
+    np.testing.assert_allclose(got, tiny(feed(crops)), rtol=1e-4, atol=1e-3)
     session.close()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.attributes import aged, softmaxed
+from tests.attributes import aged, softmaxed, toned
 from tests.catalogued import opened, real_file
 from tests.detector_networks import Map, centerface_maps, decoded, mapped, retinaface_maps
 from tests.networks import Embedder, dense, scrfd_heads, yunet_heads
@@ -17,7 +17,7 @@ from visage.faces import Detections, Embedding, GenderAge, ImageBatch, MaskScore
 from visage.geometry.alignment import align
 from visage.geometry.letterbox import letterbox
 from visage.images.decoding import Decoder, Limits
-from visage.selftest import LANDMARKS
+from visage.selftest import FACE, LANDMARKS
 from visage.zoo.catalogue import DriveFile, Entry, ZipMember
 from visage.zoo.licences import MEANINGS, needs_acceptance
 from visage.zoo.reading import read_catalogue
@@ -39,7 +39,8 @@ TINY: dict[str, Callable[[Entry, Path], Path]] = {
     ),
     "yolov5_face": lambda entry, path: decoded(path, Map.of("output", 32, 16, sigmoid=True), size=(640, 640)),
     "arcface": lambda entry, path: Embedder.of(128 if "sface" in entry.name else 512).save(path, batch=1),
-    "genderage": lambda entry, path: aged(path, 1, 31),
+    "genderage": lambda entry, path: aged(path, 1, 31) if entry.name == "genderage_v1" else toned(path),
+    "landmarks106": lambda entry, path: Embedder.of(212).save(path, batch=1, side=192),
     "mask": lambda entry, path: softmaxed(path, entry.params["side"]),
 }
 
@@ -77,7 +78,7 @@ def answers(entry: Entry, network: Any) -> Any:
         assert all(_are_faces(faces, entry) for faces in found)
         np.testing.assert_allclose(found[1].boxes, alone.boxes, atol=0.01)
     else:
-        crops = np.concatenate([align(PICTURE, LANDMARKS), align(PICTURE[:, ::-1].copy(), LANDMARKS)])
+        crops = np.concatenate([network.crop.cut(shown, FACE) for shown in (PICTURE, PICTURE[:, ::-1].copy())])
         found = network.predict(crops)
         assert len(found) == 2
         _check_crops(entry, found, network.predict(crops[1:])[0])
@@ -90,11 +91,19 @@ def _are_faces(faces: Detections, entry: Entry) -> bool:
 
 
 def _check_crops(entry: Entry, found: Any, alone: Any) -> None:
-    kind = {"recognition": Embedding, "attributes-gender-age": GenderAge, "attributes-mask": MaskScores}[entry.task]
+    kind = {
+        "recognition": Embedding,
+        "attributes-gender-age": GenderAge,
+        "attributes-mask": MaskScores,
+        "landmarks-106": np.ndarray,
+    }[entry.task]
     assert all(isinstance(answer, kind) for answer in found)
     if isinstance(alone, Embedding):
         assert len(alone.vector) == (128 if "sface" in entry.name else 512)
         assert float(alone.vector @ found[1].vector) == pytest.approx(1, abs=1e-5)
+    elif isinstance(alone, np.ndarray):
+        assert alone.shape == (106, 2)
+        np.testing.assert_allclose(found[1], alone, atol=1e-3)
     elif isinstance(alone, MaskScores):
         assert (found[1].mask, found[1].no_mask) == pytest.approx((alone.mask, alone.no_mask), abs=1e-5)
     else:

@@ -9,6 +9,7 @@ from visage.backends.base import Sizes
 from visage.backends.onnx import open_session
 from visage.errors import GraphRejected, InferenceFailed
 from visage.faces import Floats, GenderAge
+from visage.families.base import ALIGNED, Crop
 from visage.families.genderage import FAMILY
 
 RNG = np.random.default_rng(5)
@@ -97,3 +98,86 @@ def test_a_real_session_is_shown_red_green_blue_as_they_are(tmp_path: Path) -> N
     fed = crops[..., ::-1].astype(np.float32)
     assert found == [plain(scores) for scores in tiny(fed, "nhwc")]
     assert found != [plain(scores) for scores in tiny(fed[..., ::-1], "nhwc")]
+
+
+# The network of the buffalo packs: squares of 96×96, three numbers.
+
+
+def predict96(*outputs: NDArray[np.floating], count: int | None = None, max_batch: int = 0) -> list[GenderAge]:
+    session = FixedSession(*outputs, sizes=Sizes((96, 96)), max_batch=max_batch)
+    found: list[GenderAge] = FAMILY.build(session, {}).predict(pictures(count or len(outputs[0]), (96, 96)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scores", "answer"),
+    [
+        ([0.2, 0.7, 0.31], GenderAge(1, 31)),
+        ([0.7, 0.2, 0.31], GenderAge(0, 31)),
+        ([-3.0, -2.0, 0.0], GenderAge(1, 0)),
+        ([0.5, 0.5, 1.0], GenderAge(0, 100)),  # the first of equals, as numpy's argmax
+        ([0.0, 1.0, 0.404], GenderAge(1, 40)),
+        ([0.0, 1.0, 0.406], GenderAge(1, 41)),
+        ([0.0, 1.0, 0.125], GenderAge(1, 12)),  # 12.5: half to even, as numpy's round
+    ],
+)
+def test_three_numbers_are_two_genders_and_a_hundredth_of_the_age(scores: list[float], answer: GenderAge) -> None:
+    assert predict96(np.array([scores], np.float32)) == [answer]
+
+
+@pytest.mark.parametrize("max_batch", [0, 1, 2])
+def test_three_numbers_a_face_are_read_as_insightface_does(max_batch: int) -> None:
+    raw = RNG.uniform(0, 0.9, (7, 3)).astype(np.float32)
+    expected = [GenderAge(int(np.argmax(pred[:2])), int(np.round(pred[2] * 100))) for pred in raw]
+    assert len(set(expected)) > 3
+    assert predict96(raw, max_batch=max_batch) == expected
+
+
+@pytest.mark.parametrize(
+    ("sizes", "params", "crop"),
+    [
+        (Sizes((112, 112)), {}, ALIGNED),
+        (Sizes((96, 96)), {}, Crop(96, 1.5)),
+        (Sizes((96, 96)), {"side": 112}, Crop(96, 1.5)),
+        (Sizes(), {}, ALIGNED),
+        (Sizes(), {"side": 96}, Crop(96, 1.5)),
+    ],
+)
+def test_the_side_of_the_input_says_which_crop_is_wanted(sizes: Sizes, params: dict[str, int], crop: Crop) -> None:
+    assert FAMILY.build(FixedSession(sizes=sizes), params).crop == crop
+
+
+@pytest.mark.parametrize("size", [(224, 224), (96, 112), (112, 96)])
+def test_another_input_is_rejected_with_what_was_expected(size: tuple[int, int]) -> None:
+    with pytest.raises(GraphRejected, match=rf"crops of 112×112 or 96×96, this one of {size[0]}×{size[1]}"):
+        FAMILY.build(FixedSession(sizes=Sizes(size)), {})
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [[], [np.ones((1, 3), np.float32)] * 2, [np.ones((1, 202), np.float32)], [np.ones((1, 4), np.float32)]],
+)
+def test_anything_but_one_output_of_three_columns_is_rejected_from_squares(
+    outputs: list[NDArray[np.floating]],
+) -> None:
+    with pytest.raises(GraphRejected, match=r"of 96×96 crops has one output \(N, 3\), this one \["):
+        predict96(*outputs, count=1)
+
+
+def test_three_numbers_that_are_not_finite_are_a_failed_inference() -> None:
+    with pytest.raises(InferenceFailed, match="not finite"):
+        predict96(np.array([[0, 1, 0.3], [0, 1, np.nan]], np.float32))
+
+
+def test_a_real_session_of_squares_is_shown_red_green_blue_as_they_are(tmp_path: Path) -> None:
+    tiny = Embedder(np.array([[1, 0, 0.001], [0, 1, 0.002], [0, 0, 0]], np.float32))
+    session = open_session(model_file(tiny.save(tmp_path / "a.onnx", side=96), FAMILY.preprocess))
+    network = FAMILY.build(session, {})
+    crops = pictures(3, (96, 96))
+
+    means = crops[..., ::-1].mean(axis=(1, 2))  # red, green, blue
+    assert network.crop == Crop(96, 1.5)
+    assert [face.gender for face in network.predict(crops)] == [int(green > red) for red, green, _ in means]
+    assert [face.age for face in network.predict(crops)] == pytest.approx(
+        [0.1 * red + 0.2 * green for red, green, _ in means], abs=0.6
+    )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from visage.geometry.alignment import CROP_SIZE, TEMPLATE, align, alignment_matrices
+from visage.geometry.alignment import CROP_SIZE, TEMPLATE, align, alignment_matrices, template
 
 Doubles = NDArray[np.float64]
 
@@ -163,3 +163,10 @@ def test_no_width_is_refused_around_opencvs_limit(width: int) -> None:
     face = np.add(TEMPLATE, (width - 115, 5)).astype(np.float32)
     beside = np.add(TEMPLATE, (5, 5)).astype(np.float32)
     assert similar(align(pixels, face[None])[0], align(pixels[:, -120:].copy(), beside[None])[0])
+
+
+def test_the_template_of_another_size_is_the_same_face_in_more_pixels() -> None:
+    pixels = cv2.GaussianBlur(textured(CROP_SIZE * 2, CROP_SIZE * 2), (0, 0), 3)
+    double = (TEMPLATE * 2)[None].astype(np.float32)
+    assert similar(align(pixels, double, 2 * CROP_SIZE)[0], pixels)
+    assert (template(CROP_SIZE) == TEMPLATE).all() and (template(224) == TEMPLATE * 2).all()

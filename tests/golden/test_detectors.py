@@ -11,17 +11,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.golden.references import compare, detected, deviations, expected, partners, picture, reference
+from tests.golden.references import (
+    compare,
+    detected,
+    deviations,
+    expected,
+    model,
+    overlaps,
+    partners,
+    picture,
+    reference,
+)
 from tests.support import REPO, models_folder
 from visage.backends.base import ModelFile, Sizes
 from visage.backends.onnx import open_session
-from visage.faces import ImageBatch, Pixels
+from visage.deadline import Deadline
+from visage.faces import Detections, ImageBatch, Pixels
 from visage.families import family
 from visage.families.base import Detector
 from visage.geometry.letterbox import letterbox
+from visage.pipeline import DetectionStage
 from visage.zoo.catalogue import read_catalogue
 from visage.zoo.store import Store
 
+CLOSE = ["ifr_TH.png", "uniface_image0.jpg", "uniface_image1.jpg"]
 FACES = {"retinaface_mnet025_v1": 228, "mnet_cov2": 194, "centerface": 228, "yolov5n-0.5": 321}
 THRESHOLD = 0.6
 
@@ -110,3 +123,40 @@ def test_a_centerface_of_any_batch_and_size_is_made_of_the_one_that_is_published
     assert [len(faces) for faces in found] == [6, 6]
     seen = compare("480×320", found[1], found[0])
     assert len(seen.overlaps) == 6 and seen.overlaps.min() > 0.8
+
+
+# -- further sizes ------------------------------------------------------------------------------------------------
+
+
+def seen(detector: Any, path: str, *extra: tuple[int, int]) -> Detections:
+    stage = DetectionStage(detector, extra_sizes=extra)
+    try:
+        return stage.run(picture(path), THRESHOLD, (640, 640), Deadline(60))[0]
+    finally:
+        stage.close()
+
+
+@pytest.mark.parametrize("name", CLOSE)
+def test_a_close_face_that_scrfd_misses_is_found_at_a_small_size(testdata: Path, name: str) -> None:
+    # Measured at 640×640 alone: uniface_image1.jpg has its face, the other two have none; with 128 scores from 0.69.
+    detector = model("scrfd", testdata / "models" / "scrfd_500m_bnkps.onnx")
+    found = seen(detector, f"images/detect/{name}", (128, 128))
+    assert len(found) == 1
+    if name != "uniface_image1.jpg":
+        assert len(seen(detector, f"images/detect/{name}")) == 0
+
+
+@pytest.mark.parametrize("name", [*FACES, "scrfd_500m_bnkps"])
+def test_a_further_size_loses_no_face_of_the_first_and_makes_none_twice(
+    detector: Callable[[str], Any], testdata: Path, name: str
+) -> None:
+    # A face that both sizes see is answered once, by the better of the two.
+    scrfd = testdata / "models" / "scrfd_500m_bnkps.onnx"
+    network = model("scrfd", scrfd) if name.startswith("scrfd") else detector(name)
+    for path in ("images/detect/insight_t1.jpg", "images/detect/ifr_Stallone.jpg", "images/wider/w_12_12_411.jpg"):
+        one, both = seen(network, path), seen(network, path, (128, 128), (320, 320))
+        assert len(one) > 0
+        mine, _ = partners(one.boxes, both.boxes)
+        assert len(mine) == len(one) and len(both) <= len(one) + 1, (path, len(one), len(both))
+        table = overlaps(both.boxes, both.boxes) - np.eye(len(both))
+        assert table.max() <= 0.42  # the family's 0.4 counts a box's last pixel

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import constant_runtime, settings_of
+from tests.support import FindsAtOnce, constant_runtime, settings_of
 from visage.api.metrics import Metrics
 from visage.backends.base import Sizes
 from visage.deadline import Deadline
 from visage.faces import Detections, Embedding, Floats, ImageBatch, ImageFaces, Pixels
+from visage.families.base import ALIGNED
 from visage.geometry.alignment import TEMPLATE
 from visage.images.fetching import Raw
 from visage.options import ExtractOptions
@@ -39,10 +40,11 @@ class Picture:
         return [(i, face) for i, face in enumerate(kept) if face[1] >= least]
 
 
-class Album:
+class Album(FindsAtOnce):
     """A detector and an embedder that know the pictures of the example at hand by their grey."""
 
     sizes = Sizes((SIDE, SIDE))
+    crop = ALIGNED
     max_batch = 0
 
     def __init__(self) -> None:

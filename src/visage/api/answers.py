@@ -138,7 +138,7 @@ def _face_09(face: Face, scale: float, options: ExtractOptions, shape: Shape) ->
     answer["size"] = _width(face)
     if shape.form == "0.9+0.7":
         answer |= {"det": face.index, "mask_prob": face.mask.mask if face.mask else None}
-    return answer
+    return answer | _landmarks_106(face, options)
 
 
 def _crop_07(outcome: Outcome, options: ExtractOptions, shape: Shape) -> dict[str, Any]:
@@ -157,6 +157,7 @@ def _crop_09(outcome: Outcome, options: ExtractOptions, shape: Shape) -> dict[st
     face = outcome.result.faces[0]
     described_face = _vector(face) | _gender_age(face) | _mask(face)
     described_face |= {"bbox": _whole(face.box), "size": _width(face), "prob": face.score, "status": "ok"}
+    described_face |= _landmarks_106(face, options)
     return {"status": "ok", "took_ms": 0, "faces": [described_face]} | _said(outcome.result, shape)
 
 
@@ -180,6 +181,13 @@ def _mask(face: Face) -> dict[str, Any]:
 
 def _crop(face: Face) -> dict[str, str]:
     return {} if face.crop is None else {"facedata": pybase64.b64encode_as_string(jpeg(face.crop, _CROP_QUALITY))}
+
+
+def _landmarks_106(face: Face, options: ExtractOptions) -> dict[str, Any]:
+    """A key that the reference does not know: last, and only where it was asked for."""
+    if not options.landmarks_106:
+        return {}
+    return {"landmarks_106": None if face.landmarks_106 is None else _whole(face.landmarks_106)}
 
 
 def _width(face: Face) -> int:

@@ -71,6 +71,9 @@ class ExtractFields(_Choice):
         None, description="Return aligned crops as base64 JPEG; default DEF_RETURN_FACE_DATA"
     )
     return_landmarks: _Flag = Field(None, description="Return five landmarks; default DEF_RETURN_LANDMARKS")
+    return_landmarks_106: _Flag = Field(
+        None, description="Return 106 landmarks (LANDMARKS_NAME); default DEF_RETURN_LANDMARKS_106"
+    )
     extract_embedding: _Flag = Field(None, description="Return embeddings; default DEF_EXTRACT_EMBEDDING")
     extract_ga: _Flag = Field(None, description="Return gender and age; default DEF_EXTRACT_GA")
     detect_masks: _Flag = Field(None, description="Return mask scores; default DEF_DETECT_MASKS")
@@ -90,7 +93,14 @@ class ExtractFields(_Choice):
             gender_age=_or(self.extract_ga, settings.def_extract_ga),
             masks=_or(self.detect_masks, settings.def_detect_masks),
             crops=_or(self.return_face_data, settings.def_return_face_data),
+            # The reference's own shapes have no place for them.
+            landmarks_106=_or(self.return_landmarks_106, settings.def_return_landmarks_106)
+            and settings.compat_api is None
+            and self.api_ver_or(settings) != "1",
         )
+
+    def api_ver_or(self, settings: Settings) -> str | None:
+        return self.api_ver if self.api_ver is not None else settings.def_api_ver
 
     def landmarks_or(self, settings: Settings) -> bool:
         return _or(self.return_landmarks, settings.def_return_landmarks)
@@ -104,6 +114,7 @@ class DrawFields(_Choice):
     """The fields of a drawing but for its images."""
 
     draw_landmarks: _Flag = Field(None, description="Draw five landmarks; default true")
+    draw_landmarks_106: _Flag = Field(None, description="Draw 106 landmarks (LANDMARKS_NAME); default false")
     draw_scores: _Flag = Field(None, description="Write the score above each box; default true")
     draw_sizes: _Flag = Field(None, description="Write the width below each box; default true")
     detect_masks: _Flag = Field(None, description="Colour masked and unmasked faces; default DEF_DETECT_MASKS")
@@ -118,6 +129,7 @@ class DrawFields(_Choice):
             min_face_size=self.min_face_size or 0,
             embedding=False,
             masks=_or(self.detect_masks, settings.def_detect_masks),
+            landmarks_106=_or(self.draw_landmarks_106, False) and settings.compat_api is None,
         )
 
 
@@ -152,6 +164,9 @@ class FaceAnswer(BaseModel):
     mask: bool | None = None
     mask_probs: MaskProbs | None = None
     size: int = Field(description="Width of the box in pixels")
+    landmarks_106: list[list[int]] | None = Field(
+        None, description="Where asked for: 106 pairs x, y in pixels of the upright picture"
+    )
 
 
 class ErrorAnswer(BaseModel):

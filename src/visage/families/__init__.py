@@ -1,7 +1,7 @@
 """What a network's numbers mean: one module a family, one line in the table."""
 
 from visage.errors import UnknownFamily
-from visage.families import arcface, centerface, genderage, mask, retinaface, scrfd, yolov5_face, yunet
+from visage.families import arcface, centerface, genderage, landmarks106, mask, retinaface, scrfd, yolov5_face, yunet
 from visage.families.base import Family
 
 FAMILIES: dict[str, Family] = {
@@ -15,6 +15,7 @@ FAMILIES: dict[str, Family] = {
         arcface.FAMILY,
         genderage.FAMILY,
         mask.FAMILY,
+        landmarks106.FAMILY,
     )
 }
 

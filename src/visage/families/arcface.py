@@ -8,11 +8,13 @@ import numpy as np
 from visage.backends.base import Preprocess, Session, run_in_batches
 from visage.errors import GraphRejected, InferenceFailed
 from visage.faces import Embedding, Pixels
-from visage.families.base import Family, Params
+from visage.families.base import ALIGNED, Family, Params
 
 
 class ArcFace:
     """An embedder of aligned 112×112 crops."""
+
+    crop = ALIGNED
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -8,11 +8,10 @@ import numpy as np
 
 from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
-from visage.faces import Detections, Floats
+from visage.faces import Floats
 from visage.families.base import DENSE_REWRITES, DenseDetector, Family, Params
 from visage.geometry.anchors import ROW
 from visage.geometry.maps import centre_proposals
-from visage.geometry.nms import nms
 
 _STRIDE = 4
 _CHANNELS = [1, 2, 2, 10]
@@ -21,21 +20,13 @@ _CHANNELS = [1, 2, 2, 10]
 class CenterFace(DenseDetector[list[Floats]]):
     """A detector; `overlap` is 0.3 in effect in the reference."""
 
-    def __init__(self, session: Session, overlap: float) -> None:
-        super().__init__(session)
-        self._overlap = overlap
-
     def _split(self, outputs: tuple[Floats, ...]) -> list[list[Floats]]:
         return _images(outputs)
 
-    def _read(self, maps: list[Floats], width: int, threshold: float, scale: float) -> Detections:
+    def _proposed(self, maps: list[Floats], width: int, threshold: float) -> Floats:
         heat, sizes, offsets, points = maps
         rows = np.empty((heat.size, ROW), np.float32)
-        rows = rows[: centre_proposals(rows, heat[0], sizes, offsets, points, _STRIDE, threshold)]
-        kept = rows[nms(rows[:, :4], rows[:, 4], self._overlap)]
-        boxes: Floats = kept[:, :4] / np.float32(scale)
-        landmarks: Floats = kept[:, 5:].reshape(-1, 5, 2) / np.float32(scale)
-        return Detections(boxes, kept[:, 4].copy(), landmarks)
+        return rows[: centre_proposals(rows, heat[0], sizes, offsets, points, _STRIDE, threshold)]
 
 
 def _images(outputs: tuple[Floats, ...]) -> list[list[Floats]]:

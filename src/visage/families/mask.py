@@ -10,7 +10,7 @@ import numpy as np
 from visage.backends.base import Preprocess, Session, run_in_batches
 from visage.errors import GraphRejected, InferenceFailed
 from visage.faces import Floats, MaskScores, Pixels
-from visage.families.base import Family, Params
+from visage.families.base import ALIGNED, Family, Params
 
 # Half-precision weights still add up to 1 within this; scores that are no probabilities do not.
 _TOLERANCE = 0.01
@@ -18,6 +18,8 @@ _TOLERANCE = 0.01
 
 class MaskModel:
     """Reads a mask off aligned 112×112 crops, resized to `size` (width, height)."""
+
+    crop = ALIGNED
 
     def __init__(self, session: Session, size: tuple[int, int]) -> None:
         self._session = session

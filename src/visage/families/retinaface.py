@@ -10,10 +10,10 @@ import numpy as np
 
 from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
-from visage.faces import Detections, Floats
+from visage.faces import Floats
 from visage.families.base import DENSE_REWRITES, DenseDetector, Family, Params
+from visage.geometry.anchors import ROW
 from visage.geometry.maps import MASKED_ROW, anchor_proposals
-from visage.geometry.nms import nms
 
 # Sides of a cell's anchors by stride, in the order of their channels: 16 pixels times the published scales.
 _SIDES = {8: (32, 16), 16: (128, 64), 32: (512, 256)}
@@ -28,22 +28,18 @@ class RetinaFace(DenseDetector[list[_Level]]):
     """A detector, of masks too where the network has them; `overlap` is 0.4 in effect in the reference (fault 17)."""
 
     def __init__(self, session: Session, overlap: float, landmark_std: float) -> None:
-        super().__init__(session)
-        self._overlap = overlap
+        super().__init__(session, overlap)
         self._landmark_std = landmark_std
 
     def _split(self, outputs: tuple[Floats, ...]) -> list[list[_Level]]:
         return _images(outputs)
 
-    def _read(self, levels: list[_Level], width: int, threshold: float, scale: float) -> Detections:
+    def _proposed(self, levels: list[_Level], width: int, threshold: float) -> Floats:
         rows: Floats = np.concatenate(
             [self._proposals(level, stride, threshold) for level, stride in zip(levels, _SIDES, strict=True)]
         )
-        kept = rows[nms(rows[:, :4], rows[:, 4], self._overlap)]
-        boxes: Floats = kept[:, :4] / np.float32(scale)
-        landmarks: Floats = kept[:, 5:15].reshape(-1, 5, 2) / np.float32(scale)
         masked = len(levels[0][3]) > 0
-        return Detections(boxes, kept[:, 4].copy(), landmarks, kept[:, 15].copy() if masked else None)
+        return rows if masked else rows[:, :ROW]
 
     def _proposals(self, level: _Level, stride: int, threshold: float) -> Floats:
         rows = np.empty((level[0].size, MASKED_ROW), np.float32)

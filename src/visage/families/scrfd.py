@@ -9,10 +9,9 @@ import numpy as np
 
 from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
-from visage.faces import Detections, Floats
+from visage.faces import Floats
 from visage.families.base import DenseDetector, Family, Params
 from visage.geometry.anchors import ROW, distance_proposals
-from visage.geometry.nms import nms
 
 _STRIDES = (8, 16, 32)
 _ANCHORS = 2
@@ -24,21 +23,14 @@ _Level = tuple[Floats, Floats, Floats]
 class Scrfd(DenseDetector[list[_Level]]):
     """A detector; `overlap` is 0.4 in effect in the reference (fault 17)."""
 
-    def __init__(self, session: Session, overlap: float) -> None:
-        super().__init__(session)
-        self._overlap = overlap
-
     def _split(self, outputs: tuple[Floats, ...]) -> list[list[_Level]]:
         return _images(outputs)
 
-    def _read(self, levels: list[_Level], width: int, threshold: float, scale: float) -> Detections:
+    def _proposed(self, levels: list[_Level], width: int, threshold: float) -> Floats:
         rows: Floats = np.concatenate(
             [_proposals(level, stride, width, threshold) for level, stride in zip(levels, _STRIDES, strict=True)]
         )
-        kept = rows[nms(rows[:, :4], rows[:, 4], self._overlap)]
-        boxes: Floats = kept[:, :4] / np.float32(scale)
-        landmarks: Floats = kept[:, 5:].reshape(-1, 5, 2) / np.float32(scale)
-        return Detections(boxes, kept[:, 4].copy(), landmarks)
+        return rows
 
 
 def _proposals(level: _Level, stride: int, width: int, threshold: float) -> Floats:

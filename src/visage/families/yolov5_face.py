@@ -9,9 +9,8 @@ import numpy as np
 
 from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
-from visage.faces import Detections, Floats
+from visage.faces import Floats
 from visage.families.base import DenseDetector, Family, Params
-from visage.geometry.nms import nms
 
 _COLUMNS = 16
 
@@ -20,23 +19,19 @@ class YoloV5Face(DenseDetector[Floats]):
     """A detector; `overlap` is 0.4 in effect in the reference (fault 17)."""
 
     def __init__(self, session: Session, overlap: float, class_score: bool) -> None:
-        super().__init__(session)
-        self._overlap = overlap
+        super().__init__(session, overlap)
         self._class_score = class_score
 
     def _split(self, outputs: tuple[Floats, ...]) -> Floats:
         return _images(outputs)
 
-    def _read(self, rows: Floats, width: int, threshold: float, scale: float) -> Detections:
-        scores = rows[:, 4] * rows[:, 15] if self._class_score else rows[:, 4]
+    def _proposed(self, answer: Floats, width: int, threshold: float) -> Floats:
+        scores = answer[:, 4] * answer[:, 15] if self._class_score else answer[:, 4]
         above = scores >= np.float32(threshold)
-        rows, scores = rows[above], scores[above]  # (m, 16), (m,)
-        half = rows[:, 2:4] / 2
-        corners: Floats = np.concatenate([rows[:, :2] - half, rows[:, :2] + half], axis=1)  # (m, 4)
-        kept = nms(corners, scores, self._overlap)
-        boxes: Floats = np.divide(corners[kept], np.float32(scale), dtype=np.float32)
-        landmarks: Floats = rows[kept, 5:15].reshape(-1, 5, 2) / np.float32(scale)
-        return Detections(boxes, scores[kept], landmarks)
+        found = answer[above]  # (m, 16)
+        half = found[:, 2:4] / 2
+        rows: Floats = np.column_stack([found[:, :2] - half, found[:, :2] + half, scores[above], found[:, 5:15]])
+        return rows
 
 
 def _images(outputs: tuple[Floats, ...]) -> Floats:

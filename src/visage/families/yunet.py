@@ -9,7 +9,7 @@ import numpy as np
 
 from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
-from visage.faces import Detections, Floats
+from visage.faces import Floats
 from visage.families.base import DENSE_REWRITES, DenseDetector, Family, Params
 from visage.geometry.anchors import ROW, cell_proposals
 from visage.geometry.nms import nms
@@ -24,23 +24,22 @@ _Level = tuple[Floats, Floats, Floats, Floats]
 class YuNet(DenseDetector[list[_Level]]):
     """A detector; `overlap` 0.3 is OpenCV's default."""
 
-    def __init__(self, session: Session, overlap: float) -> None:
-        super().__init__(session)
-        self._overlap = overlap
-
     def _split(self, outputs: tuple[Floats, ...]) -> list[list[_Level]]:
         return _images(outputs)
 
-    def _read(self, levels: list[_Level], width: int, threshold: float, scale: float) -> Detections:
-        rows = np.concatenate(
+    def _proposed(self, levels: list[_Level], width: int, threshold: float) -> Floats:
+        """Boxes as left, top, *width, height*: OpenCV cuts these to whole pixels for its NMS."""
+        rows: Floats = np.concatenate(
             [_proposals(level, stride, width, threshold) for level, stride in zip(levels, _STRIDES, strict=True)]
         )
+        return rows
+
+    def _survivors(self, rows: Floats) -> Floats:
         if len(rows) > _TOP:
             rows = rows[np.argsort(-rows[:, 4], kind="stable")[:_TOP]]
         kept = rows[nms(_corners(np.trunc(rows[:, :4])), rows[:, 4], self._overlap, pixel=0.0)]
-        boxes: Floats = np.divide(_corners(kept[:, :4]), np.float32(scale), dtype=np.float32)
-        landmarks: Floats = np.divide(kept[:, 5:].reshape(-1, 5, 2), np.float32(scale), dtype=np.float32)
-        return Detections(boxes, kept[:, 4].copy(), landmarks)
+        kept[:, :4] = _corners(kept[:, :4])
+        return kept
 
 
 def _proposals(level: _Level, stride: int, width: int, threshold: float) -> Floats:

@@ -1,10 +1,10 @@
 """Warping faces to the template that recognition networks are trained on."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from visage.faces import Floats, Pixels
+from visage.geometry.warping import warp
 
 CROP_SIZE = 112
 
@@ -13,9 +13,6 @@ CROP_SIZE = 112
 TEMPLATE: NDArray[np.float64] = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
-
-# cv2.warpAffine takes pictures whose sides fit a signed 16-bit number.
-_WARP_LIMIT = 32766
 
 
 def alignment_matrices(landmarks: Floats, template: NDArray[np.float64] = TEMPLATE) -> NDArray[np.float64]:
@@ -40,31 +37,15 @@ def alignment_matrices(landmarks: Floats, template: NDArray[np.float64] = TEMPLA
     return np.concatenate([linear, shift[..., None]], axis=2)
 
 
+def template(size: int) -> NDArray[np.float64]:
+    """The five target points in a crop of `size`×`size`, (5, 2)."""
+    return TEMPLATE if size == CROP_SIZE else TEMPLATE * (size / CROP_SIZE)
+
+
 def align(pixels: Pixels, landmarks: Floats, size: int = CROP_SIZE) -> Pixels:
     """Crops of a picture, each face warped onto the template.
 
     `pixels` uint8 (H, W, 3), `landmarks` (n, 5, 2) in its pixels → uint8 (n, size, size, 3); black outside
     the picture.
     """
-    crops = np.empty((len(landmarks), size, size, 3), np.uint8)
-    for crop, matrix in zip(crops, alignment_matrices(landmarks), strict=True):
-        source, local = _within_warp_limit(pixels, matrix, size)
-        cv2.warpAffine(source, local, (size, size), dst=crop, flags=cv2.INTER_LINEAR, borderValue=0)
-    return crops
-
-
-def _within_warp_limit(pixels: Pixels, matrix: NDArray[np.float64], size: int) -> tuple[Pixels, NDArray[np.float64]]:
-    """The picture and matrix, or for a side too long for OpenCV a window around the face and its matrix."""
-    height, width = pixels.shape[:2]
-    if max(height, width) <= _WARP_LIMIT:
-        return pixels, matrix
-    backward = cv2.invertAffineTransform(matrix)
-    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64) @ backward.T
-    low = np.floor(corners.min(axis=0)).astype(int) - 2
-    high = np.ceil(corners.max(axis=0)).astype(int) + 2
-    left, top = int(np.clip(low[0], 0, width - 1)), int(np.clip(low[1], 0, height - 1))
-    right = int(np.clip(high[0], left + 1, min(width, left + _WARP_LIMIT)))
-    bottom = int(np.clip(high[1], top + 1, min(height, top + _WARP_LIMIT)))
-    shifted = matrix.copy()
-    shifted[:, 2] += matrix[:, :2] @ (left, top)
-    return pixels[top:bottom, left:right], shifted
+    return warp(pixels, alignment_matrices(landmarks, template(size)), size)

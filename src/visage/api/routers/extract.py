@@ -108,7 +108,7 @@ async def _answer(request: Request, fields: ExtractFields, sources: list[ImageSo
     context.count(outcomes)
     media_type = answer_type(", ".join(request.headers.getlist("accept")), bool(fields.msgpack))
     shape = shape_of(
-        fields.api_ver if fields.api_ver is not None else state.settings.def_api_ver,
+        fields.api_ver_or(state.settings),
         state.settings.compat_api,
         landmarks=fields.landmarks_or(state.settings),
         verbose=bool(fields.verbose_timings),

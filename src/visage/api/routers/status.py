@@ -92,7 +92,13 @@ def _info_09(state: State) -> dict[str, Any]:
     }
     if state.compat:
         return known
-    ours = {"version": __version__, "ready": state.runtime is not None, "loaded": dict(state.models())}
+    ours = {
+        "version": __version__,
+        "ready": state.runtime is not None,
+        "loaded": dict(state.models()),
+        "det_extra_sizes": [list(size) for size in settings.det_extra_sizes],
+        "return_landmarks_106": settings.def_return_landmarks_106,
+    }
     return known | {"visage": ours}
 
 
