@@ -1,6 +1,6 @@
 """Tiny ONNX networks shaped like those of the families, each with the same arithmetic in numpy as its oracle."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from visage.backends.base import ModelFile, Preprocess, Sizes
 from visage.faces import Floats, Pixels
-from visage.zoo.store import sha256_of
+from visage.zoo.graph import apply
+from visage.zoo.transfer import digest
 
 Axis = int | str
 Layout = Literal["nchw", "nhwc"]
@@ -140,8 +141,17 @@ def save(
     return path
 
 
+def rewritten(source: Path, target: Path, names: Iterable[str]) -> bool:
+    """Write `source`, changed by the rewrites `names`, to `target`; whether there was anything to change."""
+    model = onnx.load(source)
+    changed = apply(model, names)
+    onnx.checker.check_model(model)
+    onnx.save(model, target)
+    return changed
+
+
 def model_file(path: Path, preprocess: Preprocess | None = None) -> ModelFile:
-    return ModelFile(path.stem, path, sha256_of(path), preprocess or Preprocess(), threads=1)
+    return ModelFile(path.stem, path, digest(path), preprocess or Preprocess(), threads=1)
 
 
 def pictures(count: int, size: tuple[int, int], seed: int = 1) -> Pixels:
