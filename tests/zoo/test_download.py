@@ -2,7 +2,6 @@
 
 import email.utils
 import json
-import os
 import random
 import socket
 import time
@@ -142,9 +141,7 @@ def test_an_identity_stands_for_an_address_that_changes(server: BadServer, tmp_p
 
 
 @pytest.mark.parametrize("note", [None, "", "[]", "{}", '{"of": 5}', '{"of": "URL"}', '{"of": "URL", "version": null}'])
-def test_a_part_without_a_note_that_is_whole_is_begun_anew(
-    server: BadServer, tmp_path: Path, note: str | None
-) -> None:
+def test_a_part_without_a_note_that_is_whole_is_begun_anew(server: BadServer, tmp_path: Path, note: str | None) -> None:
     url = server.at("/a", whole(DATA))
     part(tmp_path).write_bytes(OTHER[:500])
     if note is not None:
@@ -331,7 +328,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-@pytest.mark.parametrize(("said", "low", "high"), [("7", 7, 7), ("0", 0, 0), ("3600", 60, 60), ("soon", 1, 1), ("", 1, 1)])
+@pytest.mark.parametrize(
+    ("said", "low", "high"), [("7", 7, 7), ("0", 0, 0), ("3600", 60, 60), ("soon", 1, 1), ("", 1, 1)]
+)
 def test_it_waits_as_long_as_the_server_asks_within_reason(
     server: BadServer, tmp_path: Path, pauses: list[float], said: str, low: float, high: float
 ) -> None:
@@ -361,7 +360,10 @@ def test_a_redirect_is_followed_and_resumed(server: BadServer, tmp_path: Path) -
     there = server.at("/there", cut(50_000), whole(DATA))
 
     assert fetch(server.at("/a", redirect(there)), tmp_path) == DATA
-    assert [(seen.target, seen.range) for seen in server.log[-2:]] == [("/a", "bytes=50000-"), ("/there", "bytes=50000-")]
+    assert [(seen.target, seen.range) for seen in server.log[-2:]] == [
+        ("/a", "bytes=50000-"),
+        ("/there", "bytes=50000-"),
+    ]
 
 
 def test_a_circle_of_redirects_is_told(server: BadServer, tmp_path: Path) -> None:
@@ -435,7 +437,7 @@ def test_what_was_there_stays_until_the_new_file_is_whole(server: BadServer, tmp
     with pytest.raises(DownloadFailed):
         fetch(server.at("/a", cut(50_000)), tmp_path)
     assert (tmp_path / "file").read_bytes() == b"old"
-    os.unlink(part(tmp_path))
+    part(tmp_path).unlink()
     server.at("/a", whole(DATA))
 
     assert fetch(f"http://127.0.0.1:{server.port}/a", tmp_path) == DATA

@@ -244,7 +244,7 @@ def _version(response: httpx.Response) -> str | None:
 
 def _is_encoded(response: httpx.Response) -> bool:
     """Whether the server compressed it although it was asked not to: its counts are then not the file's."""
-    return response.headers.get("content-encoding", "identity") != "identity"
+    return bool(response.headers.get("content-encoding", "identity") != "identity")
 
 
 def _forget(part: Path) -> None:
@@ -263,7 +263,7 @@ def _note(part: Path) -> Path:
 def _goes_on(response: httpx.Response, have: int, version: str | None) -> bool:
     """Whether a 206 is the rest of what there is: from its `Content-Range: bytes 100-199/200` and its version."""
     rest: str = response.headers.get("content-range", "").partition(" ")[2]
-    other: bool = _is_encoded(response) or _version(response) not in (None, version)
+    other = _is_encoded(response) or _version(response) not in (None, version)
     return not other and rest.partition("-")[0] == str(have)
 
 

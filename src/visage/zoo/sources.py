@@ -1,5 +1,6 @@
 """How the bytes of a model are had: one class a kind of source, one table from the catalogue's words to them."""
 
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -49,7 +50,10 @@ class PackageSource:
     def located(self) -> Path:
         """Where it lies. Raises DownloadFailed."""
         package, file = self._where.package, self._where.file
-        spec = find_spec(package)
+        try:
+            spec = find_spec(package)
+        except ModuleNotFoundError:  # of a package in a package that is not there
+            spec = None
         if spec is None:
             raise DownloadFailed(f"package {package!r} is not installed: pip install -r requirements.txt")
         places = [Path(root) / file for root in spec.submodule_search_locations or []]
@@ -107,8 +111,12 @@ class DriveSource:
         try:
             download(Request(self._url, most, self._url), into, meter, self._fetching.patience)
         except WebPage as page:
-            confirmed = _confirmed(page.text)
-            download(Request(confirmed, most, self._url), into, meter, self._fetching.patience)
+            confirmed = Request(_confirmed(page.text), most, self._url)
+            try:
+                download(confirmed, into, meter, self._fetching.patience)
+            except WebPage as refusal:
+                _confirmed(refusal.text)  # raises with the page's own words, if it has any
+                raise
 
     def __str__(self) -> str:
         return self._url
@@ -120,7 +128,9 @@ class ZipSource:
     def __init__(self, where: ZipMember, fetching: Fetching) -> None:
         self._where = where
         self._fetching = fetching
-        self._archive = fetching.folder / "archives" / PurePosixPath(urlsplit(where.zip).path).name
+        # Mirrors and releases call different archives by one name.
+        place = hashlib.sha256(where.zip.encode()).hexdigest()[:12]
+        self._archive = fetching.folder / "archives" / f"{place}-{PurePosixPath(urlsplit(where.zip).path).name}"
 
     def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
         self._archive.parent.mkdir(parents=True, exist_ok=True)
@@ -134,17 +144,28 @@ class ZipSource:
                 self._archive.unlink()  # it cannot get better
                 raise DownloadFailed(f"what came is no zip archive: {exc}") from exc
 
+    def has_archive(self) -> bool:
+        """Whether an earlier `fetch` left it."""
+        return self._archive.is_file()
+
+    def forget(self) -> None:
+        """Drop the archive, so that the next `fetch` gets it anew."""
+        with FileLock(f"{self._archive}.lock"):
+            self._archive.unlink(missing_ok=True)
+
     def __str__(self) -> str:
         return f"{self._where.zip} ({self._where.member})"
 
 
 def extract(archive: Path, member: str, into: Path, most: int | None = None) -> None:
-    """Write the member of that name, in whatever folder of the archive it lies, to `into`.
+    """Write the member of that path, or else of that name in whatever folder of the archive, to `into`.
 
     Raises DownloadFailed, and BadZipFile for what is no zip archive.
     """
     with zipfile.ZipFile(archive) as opened:
-        found = [info for info in opened.infolist() if PurePosixPath(info.filename).name == PurePosixPath(member).name]
+        files = [info for info in opened.infolist() if not info.is_dir()]
+        found = [info for info in files if info.filename == member]
+        found += [info for info in files if PurePosixPath(info.filename).name == PurePosixPath(member).name]
         if not found:
             raise DownloadFailed(f"the archive has no member {member!r}")
         if most is not None and found[0].file_size > most:
@@ -186,6 +207,8 @@ def _confirmed(page: str) -> str:
     except FileURLRetrievalError as exc:
         reason = " ".join(str(exc).split())
         raise DownloadFailed(f"Google Drive hands it out to nobody now: {reason}") from exc
+    except (LookupError, AssertionError) as exc:  # of a form without the fields that gdown relies on
+        raise DownloadFailed("Google Drive answered with a page that is not understood") from exc
 
 
 def data_file(name: str) -> Path:
