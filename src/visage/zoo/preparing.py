@@ -51,7 +51,7 @@ def prepare_graph(entry: Entry, source: Path, target: Path) -> bool:
 def is_onnx(path: Path) -> bool:
     """Whether the file can be read as an ONNX graph."""
     try:
-        return bool(onnx.load(path, load_external_data=False).graph.node)
+        return bool(onnx.load(path, format="protobuf", load_external_data=False).graph.node)
     except DecodeError:
         return False
 
@@ -76,7 +76,7 @@ def _with_wishes(entry: Entry, model: onnx.ModelProto, wishes: Sequence[str], be
 
 def _loaded(entry: Entry, source: Path) -> onnx.ModelProto:
     try:
-        model = onnx.load(source, load_external_data=False)
+        model = onnx.load(source, format="protobuf", load_external_data=False)
     except DecodeError as exc:
         raise GraphRejected(f"{entry.name}: {source.name} is no ONNX file") from exc
     if not model.graph.node:
