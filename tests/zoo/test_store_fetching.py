@@ -139,7 +139,14 @@ def test_when_all_fail_one_line_tells_everything(server: BadServer, store: Store
     with pytest.raises(ChecksumMismatch) as caught:
         store.prepare(entry(*urls, LocalFile(path="nowhere.onnx"), sha256=sha256(weights)))
     said = str(caught.value)
-    for part in ("HTTP 404", "web page", sha256(other), "peer closed connection", str(store.folder / "nowhere.onnx"), *urls):
+    for part in (
+        "HTTP 404",
+        "web page",
+        sha256(other),
+        "peer closed connection",
+        str(store.folder / "nowhere.onnx"),
+        *urls,
+    ):
         assert part in said
     assert said.startswith("tiny: ") and "\n" not in said
     assert said.endswith(f"a file put by hand belongs at {store.path('tiny')}")

@@ -30,7 +30,7 @@ from visage.zoo.transfer import copied, digest, synced
 log = logging.getLogger(__name__)
 
 # Changes whenever a rewrite of `zoo.graph` gives another result: files prepared before are then made anew.
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 
 # What is being made is called so until it is whole.
 _WORK = ".work-"
