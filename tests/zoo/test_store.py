@@ -247,22 +247,22 @@ SPAWN = multiprocessing.get_context("spawn")
 
 def test_a_crash_between_any_two_steps_never_leaves_half_a_model(source: Path, tmp_path: Path) -> None:
     packages = str(source.parent.parent)
-    # A copy of its own first: sync, rename, sync, rename (of the note); then the same of the prepared form.
+    # A copy of its own first: sync, rename, sync, rename (of the note); then the draft's rename and the same of the prepared form.
     fields = {"sources": (LocalFile(path=str(source)),)}
-    steps = range(9)
+    steps = range(10)
     processes = [SPAWN.Process(target=_die_at, args=(step, tmp_path / f"m{step}", packages, fields)) for step in steps]
     for process in processes:
         process.start()
     for process in processes:
         process.join(100)
-    assert [process.exitcode for process in processes] == [77] * 8 + [0]
+    assert [process.exitcode for process in processes] == [77] * 9 + [0]
 
     for step in steps:
         store = Store(Fetching(tmp_path / f"m{step}"))
         left = snapshot(store.folder)
         assert ("onnx/tiny/tiny.onnx" in left) == (step >= 2) and ("onnx/tiny/tiny.json" in left) == (step >= 4)
-        assert ("onnx/tiny/tiny.prepared.onnx" in left) == (step >= 6)
-        assert ("onnx/tiny/tiny.prepared.json" in left) == (step == 8)  # the note comes last: it means complete
+        assert ("onnx/tiny/tiny.prepared.onnx" in left) == (step >= 7)
+        assert ("onnx/tiny/tiny.prepared.json" in left) == (step == 9)  # the note comes last: it means complete
         whole = store.prepare(entry(**fields))
         assert json.loads(manifest(store).read_text())["sha256"] == digest(whole.path)
         assert whole.sha256 == digest(source) == digest(store.path("tiny"))

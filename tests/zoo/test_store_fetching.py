@@ -262,6 +262,17 @@ def test_without_a_hash_what_is_no_network_is_not_taken(
     assert left(store) == set()
 
 
+@pytest.mark.parametrize(
+    "note", ["", "[]", '{"from": 5}', '{"from": "http://127.0.0.1/a"}', '{"sha256": 5, "from": "x"}']
+)
+def test_a_note_that_is_damaged_stops_nothing(server: BadServer, store: Store, weights: bytes, note: str) -> None:
+    unknown = entry(server.at("/a", whole(weights)))
+    first = store.prepare(unknown)
+    first.path.with_suffix(".json").write_text(note)
+
+    assert store.prepare(unknown) == first and first.path.read_bytes() == weights
+
+
 # -- a catalogue that changes -------------------------------------------------------------------------------------
 
 
@@ -501,6 +512,18 @@ def test_an_imported_file_is_used_knowingly_whatever_its_hash(
     assert store.note("tiny") == {"sha256": digest(mine), "from": str(mine), "imported": True}
     assert store.prepare(wanted) == imported
     assert mine.is_file() and len(server.log) == 1
+
+
+def test_a_prepared_form_goes_when_the_file_needs_none_any_more(
+    server: BadServer, store: Store, weights: bytes, tmp_path: Path
+) -> None:
+    wanted = entry(server.at("/a", whole(weights)), rewrites=("dynamic_batch",))
+    store.prepare(wanted)
+    assert "tiny.prepared.onnx" in left(store)
+    well = Embedder.of(4).save(tmp_path / "well.onnx")
+
+    assert store.import_file(wanted, well).path == store.path("tiny")
+    assert left(store) == {*COMPLETE, "tiny.prepared.json"}
 
 
 def test_an_imported_file_comes_before_a_package(store: Store, mine: Path) -> None:

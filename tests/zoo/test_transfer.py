@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from visage.errors import DownloadFailed
 from visage.zoo.transfer import copied, digest, synced
 
 DATA = os.urandom(2_500_000)
@@ -26,9 +27,22 @@ def test_an_empty_file_is_copied(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_makes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DownloadFailed, match=r"a cannot be read: No such file or directory$"):
         copied(tmp_path / "a", tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_may_not_be_read_is_not_told_as_a_disk_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OSError would be: see told_plainly."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(DownloadFailed, match=r"a cannot be read: Permission denied$"):
+        copied(tmp_path / "a", tmp_path / "b")
 
 
 def test_digests_are_those_of_the_bytes(tmp_path: Path) -> None:

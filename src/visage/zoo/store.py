@@ -133,7 +133,7 @@ class Store:
 
     def _fetched_before(self, entry: Entry, note: dict[str, Any], found: Prepared) -> Prepared | None:
         """A file without a hash of the catalogue's, as long as it is what was recorded when it came."""
-        if note["sha256"] != found.sha256:
+        if note.get("sha256") != found.sha256:
             log.warning("%s: %s is not what was fetched; fetching it anew", entry.name, found.path)
             return None
         place = next((p for p in entry.sources if str(source(p, self._fetching)) == note["from"]), None)
@@ -180,7 +180,7 @@ class Store:
             try:
                 origin.fetch(raw, most, meter)
                 return _checked(entry, place, raw)
-            except (DownloadFailed, ChecksumMismatch) as exc:
+            except ChecksumMismatch as exc:
                 if not (kept and isinstance(origin, ZipSource)):
                     raise
                 log.info("%s: %s in the archive that was kept; fetching it anew", entry.name, exc)
@@ -222,6 +222,7 @@ class Store:
             made = work / "made.onnx"
             if not _rewritten(entry, raw.path, made):
                 self._write(_note(path), {**note, "unchanged": True})
+                path.unlink(missing_ok=True)  # of another file or recipe
                 return raw
             self._appear(made, path, {**note, "sha256": digest(made)})
         megabytes, seconds = path.stat().st_size / 1e6, time.monotonic() - started
