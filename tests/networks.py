@@ -1,6 +1,6 @@
 """Tiny ONNX networks shaped like those of the families, each with the same arithmetic in numpy as its oracle."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from visage.backends.base import ModelFile, Preprocess, Sizes
 from visage.faces import Floats, Pixels
+from visage.zoo.graph import apply
 from visage.zoo.transfer import digest
 
 Axis = int | str
@@ -138,6 +139,15 @@ def save(
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
+
+
+def rewritten(source: Path, target: Path, names: Iterable[str]) -> bool:
+    """Write `source`, changed by the rewrites `names`, to `target`; whether there was anything to change."""
+    model = onnx.load(source)
+    changed = apply(model, names)
+    onnx.checker.check_model(model)
+    onnx.save(model, target)
+    return changed
 
 
 def model_file(path: Path, preprocess: Preprocess | None = None) -> ModelFile:

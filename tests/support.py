@@ -28,6 +28,8 @@ from visage.runtime import Loaded, Runtime, RuntimeWatcher
 from visage.service import FaceService
 from visage.settings import Settings
 from visage.zoo.catalogue import Catalogue, Entry, Licence
+from visage.zoo.licences import needs_acceptance
+from visage.zoo.reading import read_catalogue
 from visage.zoo.store import Prepared
 
 REPO = Path(__file__).resolve().parents[1]
@@ -35,6 +37,17 @@ SHARED = REPO.parent / "shared"
 TESTDATA = SHARED / "testdata"
 
 Client = TestClient
+
+# Every licence of the shipped catalogue that an operator has to accept; tests put such files there by hand.
+LICENCES = sorted(
+    {
+        entry.licence.id
+        for entry in read_catalogue(REPO / "models").entries.values()
+        if needs_acceptance(entry.licence.id)
+    }
+)
+_OF_THE_PUBLISHED_FILE = ("sources", "sha256", "md5", "bytes", "canonical")
+ACCEPTED = {"ACCEPT_LICENCES": ",".join(LICENCES)}
 
 
 def settings_of(**environ: str) -> Settings:
@@ -251,6 +264,15 @@ def extract(client: TestClient | httpx.Client, *images: bytes, **fields: Any) ->
     answer = client.post("/extract", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def by_hand(name: str) -> dict[str, Any]:
+    """The shipped catalogue's fields for `name`, but for what ties them to the published file.
+
+    Tests put files of the same networks there whose bytes are other ones.
+    """
+    fields: dict[str, Any] = json.loads((REPO / "models" / "models.json").read_text("utf-8"))[name]
+    return {key: value for key, value in fields.items() if key not in _OF_THE_PUBLISHED_FILE}
 
 
 def models_folder(folder: Path, entries: Mapping[str, Mapping[str, Any]], files: Mapping[str, Path]) -> Path:

@@ -32,6 +32,7 @@ STATUSES = {
     "ModelFileError": 500,
     "DownloadFailed": 500,
     "ChecksumMismatch": 500,
+    "LicenceNotAccepted": 500,
     "GraphRejected": 500,
 }
 

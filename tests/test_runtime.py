@@ -17,7 +17,7 @@ from visage.errors import BackendUnavailable, ConfigurationError, DownloadFailed
 from visage.faces import GenderAge, Image, Outcome
 from visage.options import ExtractOptions
 from visage.runtime import Runtime, choose, cores, open_runtime, prepare
-from visage.zoo.catalogue import read_catalogue
+from visage.zoo.reading import parse_catalogue, read_catalogue
 
 CATALOGUE = read_catalogue(REPO / "models")
 SHIPPED = json.loads((REPO / "models" / "models.json").read_text("utf-8"))
@@ -128,9 +128,9 @@ def test_settings_that_cannot_work_are_refused_before_any_file_is_made(
 
 
 def test_a_network_that_is_put_by_hand_and_is_not_there_is_answered_with_its_place(tmp_path: Path) -> None:
-    models_folder(tmp_path, SHIPPED, {})
-    with pytest.raises(DownloadFailed, match=r"onnx/scrfd_10g_bnkps/scrfd_10g_bnkps\.onnx; put the ONNX file there"):
-        prepare(settings_of(MODELS_DIR=str(tmp_path), DET_NAME="scrfd_10g_bnkps", REC_NAME="None"))
+    models_folder(tmp_path, {"mine": {"family": "scrfd", **MIT}}, {})
+    with pytest.raises(DownloadFailed, match=r"onnx/mine/mine\.onnx; put the ONNX file there"):
+        prepare(settings_of(MODELS_DIR=str(tmp_path), DET_NAME="mine", REC_NAME="None"))
 
 
 def test_the_cores_are_those_that_are_set_or_shared_between_the_workers() -> None:
@@ -232,8 +232,8 @@ def _tiny(folder: Path, tmp_path: Path) -> Path:
     )
 
 
-def test_a_catalogue_without_a_network_for_the_task_says_none(tmp_path: Path) -> None:
-    catalogue = read_catalogue(models_folder(tmp_path, {"yunet": SHIPPED["yunet"], "sface": SHIPPED["sface"]}, {}))
+def test_a_catalogue_without_a_network_for_the_task_says_none() -> None:
+    catalogue = parse_catalogue({"yunet": SHIPPED["yunet"], "sface": SHIPPED["sface"]})
     with pytest.raises(UnknownModel, match=r"^GA_NAME='genderage_v1' is not .*; for attributes-gender-age .*: none$"):
         choose(settings_of(GA_NAME="genderage_v1"), catalogue)
 

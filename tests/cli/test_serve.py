@@ -152,12 +152,10 @@ def test_two_workers_share_port_and_metrics(models_dir: Path, tmp_path: Path, ho
 
 
 def test_a_network_that_no_worker_can_load_ends_them_all(models_dir: Path, tmp_path: Path) -> None:
-    catalogue = json.loads((REPO / "models" / "models.json").read_text("utf-8"))
-    entry = {**catalogue["scrfd_500m_bnkps"], "family": "scrfd"}
     folder = models_folder(
         tmp_path / "models",
-        {"no_scrfd": entry},
-        {"no_scrfd": models_dir / "onnx" / "yunet" / "yunet.onnx"},  # a network of another family
+        {"no_scrfd": {"family": "scrfd", "licence": {"id": "own"}}},
+        {"no_scrfd": models_dir / "onnx" / "yunet" / "yunet.prepared.onnx"},  # a network of another family
     )
     for workers in ("1", "2"):
         done = started(
@@ -214,7 +212,7 @@ def test_preparing_leaves_nothing_to_do_for_a_start(tmp_path: Path) -> None:
     (models / "models.json").write_bytes((REPO / "models" / "models.json").read_bytes())
     done = started("prepare", MODELS_DIR=str(models))
     assert done.returncode == 0, done.stderr
-    assert "prepared in" in done.stderr and (models / "onnx" / "sface" / "sface.onnx").is_file()
+    assert "prepared in" in done.stderr and (models / "onnx" / "sface" / "sface.prepared.onnx").is_file()
     files = {path: path.stat().st_mtime_ns for path in models.rglob("*.onnx")}
     with served(tmp_path, MODELS_DIR=str(models)) as server:
         assert not [line for line in lines(server) if " prepared: " in line["event"]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import REPO, TESTDATA, Client, b64, client_of, models_folder, settings_of
+from tests.support import ACCEPTED, TESTDATA, Client, b64, by_hand, client_of, models_folder, settings_of
 
 _LIST = TESTDATA / "nasty_expected.json"
 EXPECTED: list[dict[str, Any]] = json.loads(_LIST.read_text("utf-8")) if _LIST.is_file() else []
@@ -23,14 +23,13 @@ BASE64_TEXTS = {"base64_jpeg.txt", "base64_dataurl.txt", "base64_broken.txt"}
 @pytest.fixture(scope="module")
 def scrfd(testdata: Path, models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The application with the detector that the faces were counted with, and the embedded recogniser."""
-    catalogue = json.loads((REPO / "models" / "models.json").read_text("utf-8"))
     folder = models_folder(
         tmp_path_factory.mktemp("scrfd"),
-        {name: catalogue[name] for name in ("scrfd_500m_bnkps", "sface")},
+        {"scrfd_500m_bnkps": by_hand("scrfd_500m_bnkps")},
         {"scrfd_500m_bnkps": testdata / "models" / "scrfd_500m_bnkps.onnx"},
     )
     (folder / "onnx" / "sface").symlink_to(models_dir / "onnx" / "sface")
-    with client_of(settings_of(MODELS_DIR=str(folder), DET_NAME="scrfd_500m_bnkps")) as client:
+    with client_of(settings_of(MODELS_DIR=str(folder), DET_NAME="scrfd_500m_bnkps", **ACCEPTED)) as client:
         yield client
 
 

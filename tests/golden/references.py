@@ -22,7 +22,8 @@ from visage.faces import Detections, Floats, Image, ImageBatch, Pixels
 from visage.families import family
 from visage.families.base import Detector
 from visage.images.decoding import Decoder, Limits
-from visage.zoo.catalogue import read_catalogue
+from visage.zoo.reading import read_catalogue
+from visage.zoo.sources import Fetching
 from visage.zoo.store import Store
 
 # Less overlap than this is another face.
@@ -63,7 +64,7 @@ def model(family_name: str, path: Path, preprocess: Preprocess | None = None) ->
 def catalogued(models_dir: Path, name: str) -> Any:
     """The catalogue's model `name`, prepared and fed as it says."""
     entry = read_catalogue(models_dir)[name]
-    return model(entry.family, Store(models_dir).prepare(entry).path, entry.fed())
+    return model(entry.family, Store(Fetching(models_dir)).prepare(entry).path, entry.fed())
 
 
 def detected(detector: Detector, pixels: Pixels, scale: float, threshold: float) -> Detections:

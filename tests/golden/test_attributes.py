@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.golden.references import model, picture, reference, truth
-from tests.support import TESTDATA, Client, b64, client_of, extract, models_folder, settings_of
+from tests.support import ACCEPTED, TESTDATA, Client, b64, by_hand, client_of, extract, models_folder, settings_of
 from visage.faces import MaskScores
 from visage.geometry.alignment import align
 
@@ -84,13 +84,16 @@ def opened(testdata: Path, models_dir: Path, tmp_path_factory: pytest.TempPathFa
     entries["mobilefacenet_arcface_y1"] = {
         "family": "arcface",
         "preprocess": {"mean": 0.0, "std": 1.0},
-        "licence": {"id": "InsightFace-NC-research"},
+        "licence": {"id": "own"},
     }
+    entries |= {name: by_hand(name) for name in BY_HAND if name != "mobilefacenet_arcface_y1"}
     models_folder(folder, entries, {name: testdata / "models" / f"{name}.onnx" for name in BY_HAND})
 
     @contextmanager
     def client(**environ: str) -> Iterator[Client]:
-        with client_of(settings_of(MODELS_DIR=str(folder), DET_NAME="scrfd_500m_bnkps", **environ)) as found:
+        with client_of(
+            settings_of(MODELS_DIR=str(folder), DET_NAME="scrfd_500m_bnkps", **ACCEPTED, **environ)
+        ) as found:
             yield found
 
     return client

@@ -3,7 +3,6 @@
 Each network is prepared, fed and built as its catalogue entry says.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from tests.golden.references import (
     picture,
     reference,
 )
-from tests.support import REPO, models_folder
+from tests.support import LICENCES, by_hand, models_folder
 from visage.backends.base import ModelFile, Sizes
 from visage.backends.onnx import open_session
 from visage.deadline import Deadline
@@ -31,7 +30,8 @@ from visage.families import family
 from visage.families.base import Detector
 from visage.geometry.letterbox import letterbox
 from visage.pipeline import DetectionStage
-from visage.zoo.catalogue import read_catalogue
+from visage.zoo.reading import read_catalogue
+from visage.zoo.sources import Fetching
 from visage.zoo.store import Store
 
 CLOSE = ["ifr_TH.png", "uniface_image0.jpg", "uniface_image1.jpg"]
@@ -42,15 +42,14 @@ THRESHOLD = 0.6
 @pytest.fixture(scope="module")
 def detector(testdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     """The catalogue's detector of a name, its file put by hand; loaded once."""
-    catalogue = json.loads((REPO / "models" / "models.json").read_text("utf-8"))
     files = {name: testdata / "models" / f"{name}.onnx" for name in FACES}
-    folder = models_folder(tmp_path_factory.mktemp("models"), catalogue, files)
+    folder = models_folder(tmp_path_factory.mktemp("models"), {name: by_hand(name) for name in FACES}, files)
     loaded: dict[str, Any] = {}
 
     def named(name: str) -> Any:
         if name not in loaded:
             entry = read_catalogue(folder)[name]
-            ready = Store(folder).prepare(entry)
+            ready = Store(Fetching(folder), LICENCES).prepare(entry)
             session = open_session(ModelFile(name, ready.path, ready.sha256, entry.fed(), threads=2))
             loaded[name] = family(entry.family).build(session, entry.params)
         return loaded[name]

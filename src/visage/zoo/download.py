@@ -25,7 +25,7 @@ from visage.zoo.progress import Meter
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 1 << 18
+_PAGE = 1 << 16  # bytes of a web page that are read, to tell what it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,10 @@ class Interrupted(DownloadFailed):
 
 class Unreached(Interrupted):
     """No connection came about: no such name, nobody listening, no network."""
+
+
+class _TooSlow(Interrupted):
+    """It came further, but so slowly that this does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +94,18 @@ def download(request: Request, into: Path, meter: Meter, patience: Patience = Pa
 
 
 class _Stuck:
-    """Counts the tries since the download last came further: a line that drops often still gets there."""
+    """Counts the tries since the download was last further than ever: a line that drops often still gets there."""
 
     def __init__(self, part: Path) -> None:
         self._part = part
-        self._size = _size(part)
+        self._furthest = _size(part)
         self.tries = 0
 
-    def count(self) -> int:
+    def count(self, state: RetryCallState) -> None:
         size = _size(self._part)
-        self.tries = 1 if size > self._size else self.tries + 1
-        self._size = size
-        return self.tries
+        further = size > self._furthest and not isinstance(_error(state), _TooSlow)
+        self.tries = 1 if further else self.tries + 1
+        self._furthest = max(size, self._furthest)
 
 
 def _attempts(part: Path, patience: Patience) -> Iterator[AttemptManager]:
@@ -109,7 +113,8 @@ def _attempts(part: Path, patience: Patience) -> Iterator[AttemptManager]:
     return iter(
         Retrying(
             retry=retry_if_exception_type(Interrupted),
-            stop=lambda state: stuck.count() >= _most(state, patience),
+            after=stuck.count,  # comes before `stop` and `wait`
+            stop=lambda state: stuck.tries >= _most(state, patience),
             wait=lambda state: _pause(state, stuck.tries, patience),
             before_sleep=_say,
             reraise=True,
@@ -119,21 +124,23 @@ def _attempts(part: Path, patience: Patience) -> Iterator[AttemptManager]:
 
 def _pause(state: RetryCallState, tries: int, patience: Patience) -> float:
     """As the server asked; else twice as long each time."""
-    error = state.outcome.exception() if state.outcome else None
+    error = _error(state)
     asked = error.pause if isinstance(error, Interrupted) else None
-    doubled = patience.first_pause * 2.0**tries
+    doubled = patience.first_pause * 2.0 ** (tries - 1)
     return min(patience.longest_pause, doubled if asked is None else asked)
 
 
 def _most(state: RetryCallState, patience: Patience) -> int:
-    error = state.outcome.exception() if state.outcome else None
-    return patience.unreached if isinstance(error, Unreached) else patience.attempts
+    return patience.unreached if isinstance(_error(state), Unreached) else patience.attempts
 
 
 def _say(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
     pause = state.next_action.sleep if state.next_action else 0.0
-    log.warning("download interrupted (%s); trying again in %.1f s", error, pause)
+    log.warning("download interrupted (%s); trying again in %.1f s", _error(state), pause)
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
 
 
 @contextmanager
@@ -155,7 +162,7 @@ def _continue(client: httpx.Client, request: Request, part: Path, meter: Meter, 
                 _forget(part)
                 raise Interrupted("the server refused to go on from where the last try broke off", pause=0.0)
             _refuse(response)
-            resumed = response.status_code == httpx.codes.PARTIAL_CONTENT and _starts_at(response) == have
+            resumed = response.status_code == httpx.codes.PARTIAL_CONTENT and _goes_on(response, have, version)
             if response.status_code == httpx.codes.PARTIAL_CONTENT and not resumed:
                 _forget(part)
                 raise Interrupted("the server answered with another part of the file", pause=0.0)
@@ -185,7 +192,7 @@ def _refuse(response: httpx.Response) -> None:
     if status not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
         raise DownloadFailed(f"HTTP {status} {response.reason_phrase}")
     if response.headers.get("content-type", "").startswith("text/html"):
-        text = next(response.iter_bytes(1 << 20), b"").decode("utf-8", "replace")
+        text = next(response.iter_bytes(_PAGE), b"").decode("utf-8", "replace")
         raise WebPage("a web page came instead of a file", text)
 
 
@@ -201,16 +208,17 @@ def _store(
     started, at_start = time.monotonic(), have
     with part.open("r+b" if have else "wb") as file:
         file.seek(have)
-        for chunk in response.iter_bytes(_CHUNK):
+        for chunk in response.iter_bytes():  # as they come: what waits in a buffer is lost when the line drops
             file.write(chunk)
             have += len(chunk)
             meter(have, total)
             if request.most is not None and have > request.most:
+                _forget(part)
                 raise DownloadFailed(f"more than the {request.most} bytes came that are expected")
             now = time.monotonic()
             if now - started >= patience.window:
                 if have - at_start < patience.slowest * (now - started):
-                    raise Interrupted(f"slower than {patience.slowest / 1024:.3g} KiB a second")
+                    raise _TooSlow(f"slower than {patience.slowest / 1024:.3g} KiB a second")
                 started, at_start = now, have
     if total is not None and have != total:
         raise Interrupted(f"it broke off after {have} of {total} bytes")
@@ -234,10 +242,20 @@ def _state(part: Path, request: Request) -> tuple[int, str | None]:
 
 
 def _remember(part: Path, request: Request, response: httpx.Response) -> None:
-    """A weak ETag names no bytes; without a version nothing can be resumed, and the next try begins anew."""
-    tag = response.headers.get("etag", "")
-    version = tag if tag and not tag.startswith("W/") else response.headers.get("last-modified")
+    """Without a version nothing can be resumed, and the next try begins anew."""
+    version = None if _is_encoded(response) else _version(response)
     _note(part).write_text(json.dumps({"of": request.known_as, "version": version}), "utf-8")
+
+
+def _version(response: httpx.Response) -> str | None:
+    """A weak ETag names no bytes."""
+    tag: str = response.headers.get("etag", "")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("last-modified")
+
+
+def _is_encoded(response: httpx.Response) -> bool:
+    """Whether the server compressed it although it was asked not to: its counts are then not the file's."""
+    return bool(response.headers.get("content-encoding", "identity") != "identity")
 
 
 def _forget(part: Path) -> None:
@@ -253,14 +271,20 @@ def _note(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _starts_at(response: httpx.Response) -> int | None:
-    """The first byte of a 206, from `Content-Range: bytes 100-199/200`."""
-    _, _, rest = response.headers.get("content-range", "").partition(" ")
-    first = rest.partition("-")[0]
-    return int(first) if first.isdecimal() else None
+def _goes_on(response: httpx.Response, have: int, version: str | None) -> bool:
+    """Whether a 206 is the rest of what there is: from its `Content-Range: bytes 100-199/200` and its version."""
+    rest: str = response.headers.get("content-range", "").partition(" ")[2]
+    other = _is_encoded(response) or _version(response) not in (None, version)
+    return not other and rest.partition("-")[0] == str(have)
 
 
 def _length(response: httpx.Response, have: int) -> int | None:
+    """The whole file's. A 206 may carry less than the rest of it: what its `Content-Range` says comes first."""
+    if _is_encoded(response):
+        return None
+    whole = response.headers.get("content-range", "").rpartition("/")[2]
+    if response.status_code == httpx.codes.PARTIAL_CONTENT and whole.isdecimal():
+        return int(whole)
     length = response.headers.get("content-length", "")
     return have + int(length) if length.isdecimal() else None
 

@@ -131,8 +131,15 @@ WISHES = ("scrfd_batch", "dynamic_batch", "dynamic_size")
 
 
 def apply(model: onnx.ModelProto, names: Iterable[str]) -> bool:
-    """Change `model` by the rewrites `names`, in order; False where none found anything to do."""
-    changed = [name for name in names if REWRITES[name](model)]
+    """Change `model` by the rewrites `names`, in order; False where none found anything to do.
+
+    Raises ValueError for a name that is none of REWRITES.
+    """
+    asked = list(names)
+    for name in asked:
+        if name not in REWRITES:
+            raise ValueError(f"rewrite {name!r} is not one of: {', '.join(REWRITES)}")
+    changed = [name for name in asked if REWRITES[name](model)]
     if changed:
         del model.graph.value_info[:]  # stale shapes would contradict the new ones
     return bool(changed)

@@ -51,37 +51,55 @@ def prepare_graph(entry: Entry, source: Path, target: Path) -> bool:
 def is_onnx(path: Path) -> bool:
     """Whether the file can be read as an ONNX graph."""
     try:
-        return bool(onnx.load(path).graph.node)
+        return _is_whole(onnx.load(path, format="protobuf", load_external_data=False))
     except DecodeError:
         return False
 
 
 def _with_wishes(entry: Entry, model: onnx.ModelProto, wishes: Sequence[str], before: Path, target: Path) -> bool:
-    """Write `target` with as many of the wishes as hold, the last given up first; False where none changes a thing."""
-    for count in range(len(wishes), 0, -1):
-        tried = onnx.ModelProto()
-        tried.CopyFrom(model)
-        try:
-            if not apply(tried, wishes[:count]):
-                return False
-            _save(tried, target)
-            _prove(entry, before, target)
-        except (GraphRejected, InferenceFailed, onnx.checker.ValidationError, ValueError, LookupError) as exc:
-            target.unlink(missing_ok=True)
-            log.info("%s: its graph does not bear %s (%s)", entry.name, wishes[count - 1], _first_line(exc))
-        else:
-            return True
-    return False
+    """Write `target` with as many of the wishes as hold, the first ones first; False where none changes a thing."""
+    if _refusal(entry, model, wishes, before, target):
+        kept: list[str] = []
+        for wish in wishes:
+            reason = _refusal(entry, model, [*kept, wish], before, target)
+            if reason:
+                log.info("%s: its graph does not bear %s (%s)", entry.name, wish, reason)
+            else:
+                kept.append(wish)
+    return target.exists()
+
+
+def _refusal(entry: Entry, model: onnx.ModelProto, wishes: Sequence[str], before: Path, target: Path) -> str:
+    """Why the wishes do not hold together; empty where they do, and `target` is then written if they change a thing."""
+    tried = onnx.ModelProto()
+    tried.CopyFrom(model)
+    draft = target.with_name(f"{target.name}.tried")
+    try:
+        if apply(tried, wishes):
+            _save(tried, draft)
+            _prove(entry, before, draft)
+            draft.replace(target)
+    except (GraphRejected, InferenceFailed, onnx.checker.ValidationError, ValueError, LookupError) as exc:
+        draft.unlink(missing_ok=True)
+        return _first_line(exc)
+    return ""
 
 
 def _loaded(entry: Entry, source: Path) -> onnx.ModelProto:
     try:
-        model = onnx.load(source)
+        model = onnx.load(source, format="protobuf", load_external_data=False)
     except DecodeError as exc:
         raise GraphRejected(f"{entry.name}: {source.name} is no ONNX file") from exc
-    if not model.graph.node:
-        raise GraphRejected(f"{entry.name}: {source.name} is no ONNX file, or one of a graph without nodes")
+    if not _is_whole(model):
+        raise GraphRejected(f"{entry.name}: {source.name} is no ONNX file, or one that was cut short")
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise GraphRejected(f"{entry.name}: {source.name} leaves its weights in another file; export it as one file")
     return model
+
+
+def _is_whole(model: onnx.ModelProto) -> bool:
+    """Any bytes may happen to be a protobuf; the operators' versions are written last."""
+    return bool(model.graph.node and model.opset_import)
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
@@ -115,8 +133,9 @@ def _prove(entry: Entry, before: Path, after: Path) -> None:
     width, height = old.sizes.fixed or (entry.input.size if entry.input and entry.input.size else (128, 96))
     pictures = _noise(max(2, old.max_batch), width, height)
     alone = [new.run(picture[None]) for picture in pictures[:2]]
-    known = old.run(pictures) if old.max_batch != 1 else old.run(pictures[:1])
-    _agree("as published", [out[:1] if len(out) == len(pictures) else out for out in known], alone[0])
+    # as few as the old form takes: where it has no batch axis, several pictures' numbers are mixed
+    known = old.run(pictures[: old.max_batch or 1])
+    _agree("as published", [out[:1] if len(out) == old.max_batch else out for out in known], alone[0])
     if new.max_batch != 1:
         together = new.run(pictures[:2])
         for i, answer in enumerate(alone):

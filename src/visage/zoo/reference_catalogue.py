@@ -13,6 +13,7 @@ Fields = dict[str, Any]
 _KEYS = frozenset({"function", "shape", "link", "dl_type", "md5sum", "reshape", "allow_batching", "in_package"})
 
 _RAW = {"mean": 0.0, "std": 1.0}
+_CENTRED = {"mean": 127.5, "std": 127.5}
 _FUNCTIONS: Mapping[str, Fields] = {
     "retinaface_r50_v1": {"family": "retinaface"},
     "retinaface_mnet025_v1": {"family": "retinaface"},
@@ -23,8 +24,8 @@ _FUNCTIONS: Mapping[str, Fields] = {
     "scrfd_v2": {"family": "scrfd"},
     "yolov5_face": {"family": "yolov5_face"},
     "arcface_mxnet": {"family": "arcface", "preprocess": _RAW},
-    "arcface_torch": {"family": "arcface"},
-    "adaface": {"family": "arcface", "preprocess": {"colours": "bgr"}},
+    "arcface_torch": {"family": "arcface", "preprocess": _CENTRED},
+    "adaface": {"family": "arcface", "preprocess": {**_CENTRED, "colours": "bgr"}},
     "genderage_v1": {"family": "genderage"},
     "mask_detector": {"family": "mask"},
 }
@@ -39,25 +40,42 @@ def translated(name: str, fields: Fields, known: Fields) -> Fields | None:
     """Our fields for an entry of that form; None where no code reads such a network.
 
     `known` are the fields that a network of this name has already: what the other form cannot say (licence, colours)
-    stays, what it says comes first.
+    stays, what it says comes first. Raises ValueError naming the entry and the field.
     """
     read = _FUNCTIONS.get(str(fields.get("function")))
     if read is None and "family" not in known:
         return None
-    ours: Fields = {"description": name, "licence": {"id": "unstated"}, **(read or {}), **known}
+    ours: Fields = {"description": name, "licence": {"id": "unstated"}, **_read_as(read, known)}
     md5 = fields.get("md5", fields.get("md5sum"))
-    if md5:
+    source = _source(str(fields["link"]), fields.get("dl_type")) if fields.get("link") else None
+    before: list[Fields] = ours.get("sources", [])
+    same = md5 == ours.get("md5") if md5 else source is None or source in before
+    if not same:
+        # Of what is known nobody says that it is told of these very bytes.
         ours |= {"md5": md5, "sha256": None, "bytes": None, "canonical": None}
-    if fields.get("link"):
-        source = _source(str(fields["link"]), fields.get("dl_type"))
-        others = [other for other in known.get("sources", []) if other != source]
-        # Of other sources nobody says that they give these very bytes.
-        ours["sources"] = [source, *([] if md5 and md5 != known.get("md5") else others)]
+    if source is not None:
+        ours["sources"] = [source, *(other for other in before if same and other != source)]
     if "licence" in fields:
         ours["licence"] = fields["licence"]
     if "shape" in fields and ours["family"] == "mask":
-        ours["params"] = {"side": fields["shape"][1]}
+        ours["params"] = {"side": _side(name, fields["shape"])}
     return ours
+
+
+def _read_as(read: Fields | None, known: Fields) -> Fields:
+    """What is known, read by the family and as the function says; of a network of another family only the licence."""
+    if read is None:
+        return dict(known)
+    if known.get("family") != read["family"]:
+        return {key: known[key] for key in ("licence",) if key in known} | read
+    both = {key: {**known.get(key, {}), **read.get(key, {})} for key in ("params", "preprocess")}
+    return {**known, **{key: value for key, value in both.items() if value}}
+
+
+def _side(name: str, shape: Any) -> Any:
+    if not isinstance(shape, list) or len(shape) != 4:
+        raise ValueError(f"model {name!r}, field 'shape': four numbers are expected, batch first, not {shape!r}")
+    return shape[1]
 
 
 def _source(link: str, kind: Any) -> Fields:

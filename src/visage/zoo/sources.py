@@ -1,9 +1,11 @@
 """How the bytes of a model are had: one class a kind of source, one table from the catalogue's words to them."""
 
+import hashlib
 import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.util import find_spec
@@ -49,7 +51,10 @@ class PackageSource:
     def located(self) -> Path:
         """Where it lies. Raises DownloadFailed."""
         package, file = self._where.package, self._where.file
-        spec = find_spec(package)
+        try:
+            spec = find_spec(package)
+        except ModuleNotFoundError:  # of a package in a package that is not there
+            spec = None
         if spec is None:
             raise DownloadFailed(f"package {package!r} is not installed: pip install -r requirements.txt")
         places = [Path(root) / file for root in spec.submodule_search_locations or []]
@@ -119,8 +124,12 @@ class DriveSource:
         try:
             download(Request(self._url, most, self._url), into, meter, self._fetching.patience)
         except WebPage as page:
-            confirmed = _confirmed(page.text)
-            download(Request(confirmed, most, self._url), into, meter, self._fetching.patience)
+            confirmed = Request(_confirmed(page.text), most, self._url)
+            try:
+                download(confirmed, into, meter, self._fetching.patience)
+            except WebPage as refusal:
+                _confirmed(refusal.text)  # raises with the page's own words, if it has any
+                raise
 
     def __str__(self) -> str:
         return self._url
@@ -152,11 +161,13 @@ class ZipSource:
     def __init__(self, where: ZipMember, fetching: Fetching) -> None:
         self._where = where
         self._fetching = fetching
-        self._archive = fetching.folder / "archives" / PurePosixPath(urlsplit(where.zip).path).name
+        # Mirrors and releases call different archives by one name.
+        place = hashlib.sha256(where.zip.encode()).hexdigest()[:12]
+        self._archive = fetching.folder / "archives" / f"{place}-{PurePosixPath(urlsplit(where.zip).path).name}"
 
     def fetch(self, into: Path, most: int | None, meter: Meter, /) -> None:
         self._archive.parent.mkdir(parents=True, exist_ok=True)
-        with alone(self._archive.with_name(f".{self._archive.name}.lock"), self._archive.name):
+        with self._alone():
             if not self._archive.is_file():
                 _online(self._fetching)
                 download(Request(self._where.zip), self._archive, meter, self._fetching.patience)
@@ -165,6 +176,18 @@ class ZipSource:
             except BrokenArchive:
                 self._archive.unlink()  # it cannot get better
                 raise
+
+    def has_archive(self) -> bool:
+        """Whether an earlier `fetch` left it."""
+        return self._archive.is_file()
+
+    def forget(self) -> None:
+        """Drop the archive, so that the next `fetch` gets it anew."""
+        with self._alone():
+            self._archive.unlink(missing_ok=True)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return alone(self._archive.with_name(f".{self._archive.name}.lock"), self._archive.name)
 
     def __str__(self) -> str:
         return f"{self._where.zip} ({self._where.member})"
@@ -175,19 +198,23 @@ class BrokenArchive(DownloadFailed):
 
 
 def extract(archive: Path, member: str, into: Path, most: int | None = None) -> None:
-    """Write the member of that name, in whatever folder of the archive it lies, to `into`. Raises DownloadFailed."""
+    """Write the member of that path, or else of that name in whatever folder of the archive, to `into`.
+
+    Raises DownloadFailed.
+    """
     try:
         with zipfile.ZipFile(archive) as opened:
-            name = PurePosixPath(member).name
-            found = next((info for info in opened.infolist() if PurePosixPath(info.filename).name == name), None)
-            if found is None:
+            files = [info for info in opened.infolist() if not info.is_dir()]
+            found = [info for info in files if info.filename == member]
+            found += [info for info in files if PurePosixPath(info.filename).name == PurePosixPath(member).name]
+            if not found:
                 raise DownloadFailed(f"the archive has no member {member!r}")
-            if most is not None and found.file_size > most:
-                raise DownloadFailed(f"member {member!r} has {found.file_size} bytes, {most} are expected")
-            with opened.open(found) as source_file, into.open("wb") as target:
+            if most is not None and found[0].file_size > most:
+                raise DownloadFailed(f"member {member!r} has {found[0].file_size} bytes, {most} are expected")
+            with opened.open(found[0]) as source_file, into.open("wb") as target:
                 shutil.copyfileobj(source_file, target, 1 << 20)
     except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as exc:
-        raise BrokenArchive(f"it is no zip archive that can be read: {exc}") from exc
+        raise BrokenArchive(f"what came is no zip archive: {exc}") from exc
 
 
 _KINDS: Mapping[type[Any], Callable[[Any, Fetching], ModelSource]] = {
@@ -219,6 +246,8 @@ def _confirmed(page: str) -> str:
     except FileURLRetrievalError as exc:
         reason = " ".join(str(exc).split())
         raise DownloadFailed(f"Google Drive hands it out to nobody now: {reason}") from exc
+    except (LookupError, AssertionError) as exc:  # of a form without the fields that gdown relies on
+        raise DownloadFailed("Google Drive answered with a page that is not understood") from exc
 
 
 def data_file(name: str) -> Path:

@@ -24,13 +24,13 @@ from visage.zoo.catalogue import Entry, LocalFile, Place
 from visage.zoo.hashes import agrees, expected, is_known
 from visage.zoo.lock import alone, told_plainly
 from visage.zoo.progress import metered
-from visage.zoo.sources import Fetching, LocalSource, ModelSource, PackageSource, source
+from visage.zoo.sources import Fetching, LocalSource, ModelSource, PackageSource, ZipSource, source
 from visage.zoo.transfer import copied, digest, synced
 
 log = logging.getLogger(__name__)
 
 # Changes whenever a rewrite of `zoo.graph` gives another result: files prepared before are then made anew.
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 
 # What is being made is called so until it is whole.
 _WORK = ".work-"
@@ -87,7 +87,7 @@ class Store:
         if not file.is_file():
             raise ModelFileError(f"{file} is no file")
         with self._alone(entry), self._workplace(entry) as work:
-            copy, made = work / file.name, work / "made.onnx"
+            copy, made = work / file.name, work / f"{file.name}.made"
             copied(file, copy)
             check(made if _rewritten(entry, copy, made) else copy)
             sha256 = digest(copy)
@@ -158,7 +158,7 @@ class Store:
 
     def _fetched_before(self, entry: Entry, note: dict[str, Any], found: Prepared) -> Prepared | None:
         """A file without a hash of the catalogue's, as long as it is what was recorded when it came."""
-        if note["sha256"] != found.sha256:
+        if note.get("sha256") != found.sha256:
             log.warning("%s: %s is not what was fetched; fetching it anew", entry.name, found.path)
             return None
         place = next((p for p in entry.sources if str(source(p, self.fetching)) == note["from"]), None)
@@ -180,23 +180,40 @@ class Store:
                 return self._fetch_from(entry, place, origin, raw)
             except (DownloadFailed, ChecksumMismatch) as exc:
                 kind = ChecksumMismatch if isinstance(exc, ChecksumMismatch) else kind
-                raw.unlink(missing_ok=True)
                 failures.append(f"{origin}: {exc}")
                 log.warning("%s: %s: %s", entry.name, origin, exc)
+            finally:
+                raw.unlink(missing_ok=True)
         raise kind(f"{entry.name}: {'; '.join(failures)}; a file put by hand belongs at {self.path(entry.name)}")
 
     def _fetch_from(self, entry: Entry, place: Place, origin: ModelSource, raw: Path) -> Prepared:
         started = time.monotonic()
-        with metered(f"{entry.name} from {origin}") as meter:
-            origin.fetch(raw, entry.bytes if expected(entry, place) == expected(entry) else None, meter)
-        sha256 = _checked(entry, place, raw)
+        sha256 = self._brought(entry, place, origin, raw)
         verified = agrees(raw, sha256, entry)
         path = self._appear(raw, self.path(entry.name), {"sha256": sha256, "from": str(origin)})
         megabytes, seconds = path.stat().st_size / 1e6, time.monotonic() - started
         log.info("%s fetched from %s: %.1f MB, %.1f s", entry.name, origin, megabytes, seconds)
         if not verified:
             log.warning("%s is unverified: the catalogue has no hash for it (what came: sha256 %s)", entry.name, sha256)
+        for left in path.parent.glob(f".{entry.name}-*.download.part*"):  # of sources that broke off
+            left.unlink()
         return Prepared(path, sha256, verified)
+
+    def _brought(self, entry: Entry, place: Place, origin: ModelSource, raw: Path) -> str:
+        """The sha256 of what `origin` wrote to `raw`, which is what the catalogue says."""
+        most = entry.bytes if expected(entry, place) == expected(entry) else None
+        kept = isinstance(origin, ZipSource) and not self.fetching.offline and origin.has_archive()
+        with metered(f"{entry.name} from {origin}") as meter:
+            try:
+                origin.fetch(raw, most, meter)
+                return _checked(entry, place, raw)
+            except ChecksumMismatch as exc:
+                if not (kept and isinstance(origin, ZipSource)):
+                    raise
+                log.info("%s: %s in the archive that was kept; fetching it anew", entry.name, exc)
+                origin.forget()
+            origin.fetch(raw, most, meter)
+        return _checked(entry, place, raw)
 
     def _prepared(self, entry: Entry, raw: Prepared) -> Prepared:
         if not entry.graph_rewrites():
@@ -232,6 +249,7 @@ class Store:
             made = work / "made.onnx"
             if not _rewritten(entry, raw.path, made):
                 self._write(_note(path), {**note, "unchanged": True})
+                path.unlink(missing_ok=True)  # of another file or recipe
                 return raw
             self._appear(made, path, {**note, "sha256": digest(made)})
         megabytes, seconds = path.stat().st_size / 1e6, time.monotonic() - started

@@ -5,15 +5,20 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from visage.errors import DownloadFailed
 from visage.zoo.progress import Meter
 
 _CHUNK = 1 << 20
 
 
 def copied(source: Path, into: Path, meter: Meter = lambda done, total: None) -> None:
-    """Copy `source` to `into`, told to `meter` as it goes."""
-    total, done = source.stat().st_size, 0
-    with source.open("rb") as reading, into.open("wb") as writing:
+    """Copy `source` to `into`, told to `meter` as it goes. Raises DownloadFailed where `source` cannot be read."""
+    try:
+        reading = source.open("rb")
+    except OSError as exc:
+        raise DownloadFailed(f"{source} cannot be read: {exc.strerror}") from exc
+    with reading, into.open("wb") as writing:
+        total, done = os.fstat(reading.fileno()).st_size, 0
         while chunk := reading.read(_CHUNK):
             writing.write(chunk)
             done += len(chunk)
