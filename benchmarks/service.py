@@ -113,7 +113,7 @@ def overhead() -> list[tuple[str, float | None, float]]:
         ("crowd", crowd(), CROWD_ROUNDS, 1.25),
     ):
         rows += uvloop.run(_compared(runtime.service, recorders, name, data, rounds, aim))
-    runtime.service.pipeline.close()
+    uvloop.run(runtime.aclose())
     return rows
 
 

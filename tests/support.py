@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from visage.families.base import ALIGNED, Crop, Proposals
 from visage.images.addresses import AddressPolicy
 from visage.images.decoding import Decoder, Limits
 from visage.images.fetching import Downloader, Folder
-from visage.pipeline import CropStage, DetectionStage, FacePipeline
-from visage.runtime import Loaded, Runtime, RuntimeWatcher
+from visage.networks import Loaded, Networks
+from visage.pipeline import CropStage, DetectionStage
+from visage.rack import Rack, Shelf
+from visage.runtime import Runtime, RuntimeWatcher
 from visage.service import FaceService
 from visage.settings import Settings
+from visage.slot import Slot
 from visage.zoo.catalogue import Catalogue, Entry, Licence
 from visage.zoo.licences import needs_acceptance
 from visage.zoo.reading import read_catalogue
@@ -149,27 +153,48 @@ def constant_runtime(
     *,
     detector: Any = None,
     embedder: Any = None,
+    detectors: Mapping[str, Any] | None = None,
+    embedders: Mapping[str, Any] | None = None,
+    recognition: bool = True,
     attributes: bool = True,
     landmarks: bool = False,
     workers: int = 4,
 ) -> Runtime:
-    """A runtime over constant networks: everything but the networks is real."""
-    pipeline = FacePipeline(
-        DetectionStage(
-            detector or ConstantDetector(),
+    """A runtime over constant networks: everything but the networks is real.
+
+    `detectors` and `embedders` stand beside the defaults by name; without `recognition` there is no default embedder.
+    """
+    found = {"constant_detector": detector or ConstantDetector(), **(detectors or {})}
+    known = {"constant_embedder": embedder or ConstantEmbedder()} if recognition else {}
+    known |= embedders or {}
+
+    def detection(network: Any) -> DetectionStage:
+        return DetectionStage(
+            network,
             max_batch=settings.det_batch_size,
             max_size=settings.max_size,
             extra_sizes=settings.det_extra_sizes,
-        ),
-        CropStage("embedding", embedder or ConstantEmbedder(), max_batch=1),
-        CropStage("gender_age", ConstantGenderAge()) if attributes else None,
-        CropStage("masks", ConstantMasks()) if attributes else None,
-        CropStage("landmarks", ConstantLandmarks()) if landmarks else None,
+        )
+
+    def shelf(make: Callable[[Any], Any], networks: Mapping[str, Any], default: str | None) -> Shelf[Any]:
+        idle = settings.models_idle_seconds
+        slots = {name: Slot(name, opener_of(partial(make, network)), idle=idle) for name, network in networks.items()}
+        return Shelf(slots, default)
+
+    ages = {"constant_ages": ConstantGenderAge()} if attributes else {}
+    masks = {"constant_masks": ConstantMasks()} if attributes else {}
+    dense = {"constant_landmarks": ConstantLandmarks()} if landmarks else {}
+    rack = Rack(
+        shelf(detection, found, "constant_detector"),
+        shelf(partial(CropStage, "embedding", max_batch=1), known, "constant_embedder" if recognition else None),
+        shelf(partial(CropStage, "gender_age"), ages, next(iter(ages), None)),
+        shelf(partial(CropStage, "masks"), masks, next(iter(masks), None)),
+        shelf(partial(CropStage, "landmarks"), dense, next(iter(dense), None)),
         max_faces=settings.max_faces,
         observe=watcher.stage,
     )
     service = FaceService(
-        pipeline,
+        rack,
         Decoder(Limits(settings.max_image_bytes, settings.max_image_pixels)),
         Folder(settings.root_images_dir, settings.max_image_bytes),
         Downloader(
@@ -182,14 +207,22 @@ def constant_runtime(
         workers=workers,
         max_requests=settings.max_requests,
     )
-    loaded = {
-        role: Loaded(entry(name, family), Prepared(Path("constant"), digest * 64, True))
-        for role, name, family, digest in (
-            ("det", "constant_detector", "scrfd", "d"),
-            ("rec", "constant_embedder", "arcface", "e"),
-        )
-    }
-    return Runtime(service, loaded, Catalogue({model.entry.name: model.entry for model in loaded.values()}), 0.0)
+    defaults = {"det": loaded_of("constant_detector", "scrfd", "d")}
+    if recognition:
+        defaults["rec"] = loaded_of("constant_embedder", "arcface", "e")
+    more = [loaded_of(name, "scrfd", "b") for name in detectors or ()]
+    more += [loaded_of(name, "arcface", "c") for name in embedders or ()]
+    networks = Networks.of(defaults, more)
+    return Runtime(service, networks, Catalogue({model.entry.name: model.entry for _, model in networks.all()}), 0.0)
+
+
+def loaded_of(name: str, family: str, digest: str) -> Loaded:
+    return Loaded(entry(name, family), Prepared(Path("constant"), digest * 64, True))
+
+
+def opener_of(make: Callable[[], Any]) -> Callable[[], AbstractContextManager[Any]]:
+    """Opens what `make` makes, and closes it."""
+    return lambda: closing(make())
 
 
 @contextmanager

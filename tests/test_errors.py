@@ -22,6 +22,7 @@ STATUSES = {
     "RequestTooLarge": 413,
     "Overloaded": 503,
     "DeadlineExceeded": 503,
+    "ModelUnavailable": 503,
     "NotReady": 503,
     "InferenceFailed": 500,
     "VisageError": 500,

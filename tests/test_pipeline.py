@@ -2,7 +2,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,23 +74,25 @@ def pipeline_of(
     embedder: Any = None,
     *,
     attributes: bool = False,
+    gender_age: Any = None,
     landmarks: Any = None,
     max_batch: int = 8,
     detection: dict[str, Any] | None = None,
     **how: Any,
 ) -> Iterator[FacePipeline]:
-    pipeline = FacePipeline(
-        DetectionStage(detector or ConstantDetector(), **(detection or {})),
-        CropStage("embedding", embedder, max_batch=max_batch) if embedder else None,
-        CropStage("gender_age", ConstantGenderAge()) if attributes else None,
-        CropStage("masks", ConstantMasks()) if attributes else None,
-        CropStage("landmarks", landmarks) if landmarks else None,
-        **how,
-    )
-    try:
-        yield pipeline
-    finally:
-        pipeline.close()
+    with ExitStack() as opened:
+
+        def crops(name: str, network: Any, **more: Any) -> CropStage[Any] | None:
+            return opened.enter_context(closing(CropStage(name, network, **more))) if network else None
+
+        yield FacePipeline(
+            opened.enter_context(closing(DetectionStage(detector or ConstantDetector(), **(detection or {})))),
+            crops("embedding", embedder, max_batch=max_batch),
+            crops("gender_age", gender_age or (ConstantGenderAge() if attributes else None)),
+            crops("masks", ConstantMasks() if attributes else None),
+            crops("landmarks", landmarks),
+            **how,
+        )
 
 
 def picture(width: int = 640, height: int = 480) -> Image:
@@ -305,9 +307,15 @@ def test_the_time_of_each_stage_is_reported() -> None:
         embedder=ConstantEmbedder(), attributes=True, observe=lambda *stage: seen.append(stage)
     ) as pipeline:
         pipeline.faces(picture(), ExtractOptions(gender_age=True, masks=True), later())
-        assert list(pipeline.stages()) == ["detection", "embedding", "gender_age", "masks"]
     assert [name for name, _ in seen] == ["detect", "align", "embed", "gender_age", "masks"]
     assert all(seconds >= 0 for _, seconds in seen)
+
+
+def test_a_pipeline_without_a_detector_takes_crops_only() -> None:
+    pipeline = FacePipeline(None)
+    assert len(pipeline.crop_face(picture(112, 112), ExtractOptions(embedding=False), later()).faces) == 1
+    with pytest.raises(ValueError, match="without a detector"):
+        pipeline.faces(picture(), ExtractOptions(), later())
 
 
 # kinds of crops
@@ -330,12 +338,10 @@ class Seen:
 @pytest.mark.parametrize("crop", [ALIGNED, Crop(96, 1.5)])
 def test_each_network_is_shown_the_crop_that_it_wants(crop: Crop) -> None:
     image, network, seen = picture(), Seen(crop), []
-    stages = CropStage("embedding", ConstantEmbedder()), CropStage("gender_age", network)
-    pipeline = FacePipeline(DetectionStage(ConstantDetector()), *stages, observe=lambda *stage: seen.append(stage[0]))
-    try:
+    with pipeline_of(
+        embedder=ConstantEmbedder(), gender_age=network, observe=lambda *stage: seen.append(stage[0])
+    ) as pipeline:
         answer = pipeline.faces(image, ExtractOptions(gender_age=True, crops=True), later())
-    finally:
-        pipeline.close()
     found = Detections(ConstantDetector.boxes, ConstantDetector.scores, ConstantDetector.landmarks)
     assert (np.stack(network.crops) == crop.cut(image.pixels, found)).all()
     # What is answered as the face's crop stays the aligned one; one kind for two networks is made once.
@@ -357,7 +363,6 @@ def test_landmarks_come_back_in_the_picture_s_pixels() -> None:
     with pipeline_of(landmarks=ConstantLandmarks()) as pipeline:
         answer = pipeline.faces(picture(), ExtractOptions(embedding=False, landmarks_106=True), later())
         silent = pipeline.faces(picture(), ExtractOptions(embedding=False), later())
-        assert list(pipeline.stages()) == ["detection", "landmarks"]
     assert [face.landmarks_106 for face in silent.faces] == [None, None]
     for face in answer.faces:
         left, top, right, bottom = face.box.tolist()
@@ -380,16 +385,9 @@ def test_landmarks_without_a_network_are_none_and_it_is_said() -> None:
 def test_an_aligned_crop_is_the_box_around_which_a_square_is_cut(side: int) -> None:
     network = Seen(Crop(96, 1.5))
     white = Image(np.full((side, side, 3), 255, np.uint8))
-    pipeline = FacePipeline(
-        DetectionStage(ConstantDetector()),
-        gender_age=CropStage("gender_age", network),
-        landmarks=CropStage("landmarks", ConstantLandmarks()),
-    )
-    try:
+    with pipeline_of(gender_age=network, landmarks=ConstantLandmarks()) as pipeline:
         asked = ExtractOptions(embedding=False, gender_age=True, landmarks_106=True)
         answer = pipeline.crop_face(white, asked, later())
-    finally:
-        pipeline.close()
     (seen,) = network.crops
     # The crop takes the middle two thirds, 64 of 96 pixels; about it is nothing.
     assert (seen[17:79, 17:79] == 255).all()

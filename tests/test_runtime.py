@@ -4,19 +4,22 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.attributes import aged, softmaxed, toned
-from tests.networks import Embedder, Layout, dense, scrfd_heads
+from tests.networks import Embedder, Layout, dense, heads, scrfd_heads
 from tests.support import REPO, models_folder, settings_of
+from visage.choice import choose
 from visage.deadline import Deadline
 from visage.errors import BackendUnavailable, ConfigurationError, DownloadFailed, GraphRejected, UnknownModel
-from visage.faces import GenderAge, Image, Outcome
+from visage.faces import GenderAge, Image, ImageFaces, Outcome
 from visage.options import ExtractOptions
-from visage.runtime import Runtime, choose, cores, open_runtime, prepare
+from visage.runtime import Runtime, cores, open_runtime, prepare
+from visage.zoo.catalogue import Catalogue, Entry, Licence
 from visage.zoo.reading import parse_catalogue, read_catalogue
 
 CATALOGUE = read_catalogue(REPO / "models")
@@ -42,6 +45,10 @@ class Silent:
 
 def opened(**environ: str) -> Runtime:
     return open_runtime(settings_of(**environ), Silent())
+
+
+def faces(runtime: Runtime, image: Image, options: ExtractOptions) -> ImageFaces:
+    return asyncio.run(runtime.service.faces(image, options, Deadline(60)))
 
 
 def closed(runtime: Runtime) -> None:
@@ -104,6 +111,78 @@ def test_a_choice_that_cannot_be_met_names_the_variable_and_what_there_is(
     assert all(part in str(caught.value) for part in parts) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("names", "more"),
+    [
+        ("", ()),
+        ("scrfd_10g_bnkps", ("scrfd_10g_bnkps",)),
+        (" w600k_r50 , scrfd_10g_bnkps ,", ("w600k_r50", "scrfd_10g_bnkps")),
+        ("sface,w600k_r50,yunet", ("sface", "w600k_r50", "yunet")),  # the defaults may be named again
+    ],
+)
+def test_further_networks_stand_beside_the_defaults(names: str, more: tuple[str, ...]) -> None:
+    choice = choose(settings_of(MODELS_LOADED=names), CATALOGUE)
+    assert tuple(entry.name for entry in choice.more) == more
+    assert {role: entry.name for role, entry in choice.entries().items()} == {"det": "yunet", "rec": "sface"}
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "said"),
+    [
+        (
+            "retina",
+            UnknownModel,
+            "MODELS_LOADED: 'retina' is not in the catalogue; of detection and recognition there are: yunet, sface, ",
+        ),
+        ("scrfd_10g_bnkps,glintr", UnknownModel, "MODELS_LOADED: 'glintr' is not in the catalogue; "),
+        ("glintr100,glintr100", ConfigurationError, "MODELS_LOADED names 'glintr100' twice; name each once: glintr100"),
+        (
+            "sface,glintr100,sface",
+            ConfigurationError,
+            "MODELS_LOADED names 'sface' twice; name each once: sface, glintr100",
+        ),
+        (
+            "genderage_v1",
+            ConfigurationError,
+            "MODELS_LOADED: 'genderage_v1' is an attributes-gender-age model; name it in GA_NAME",
+        ),
+        (
+            "mask_detector",
+            ConfigurationError,
+            "MODELS_LOADED: 'mask_detector' is an attributes-mask model; name it in MASK_DETECTOR",
+        ),
+    ],
+)
+def test_further_networks_that_cannot_stand_there_are_refused_with_the_remedy(
+    names: str, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error) as caught:
+        choose(settings_of(MODELS_LOADED=names), CATALOGUE)
+    told = str(caught.value)
+    assert told.startswith(said) and "\n" not in told
+    assert "genderage_v1," not in told  # what is offered can stand there
+
+
+def test_a_pack_s_networks_are_named_one_by_one() -> None:
+    def pack() -> dict[str, Entry]:
+        members = {"box.det": "scrfd", "box.rec": "arcface", "box.ages": "genderage"}
+        return {name: Entry(name=name, family=family, licence=Licence(id="mit")) for name, family in members.items()}
+
+    catalogue = Catalogue(CATALOGUE.entries, {"box": pack})
+    assert [e.name for e in choose(settings_of(MODELS_LOADED="box.rec,box.det"), catalogue).more] == [
+        "box.rec",
+        "box.det",
+    ]
+    for name, said in (
+        ("box", "MODELS_LOADED: 'box' is a pack; name its networks: box.det, box.rec"),
+        ("box.ages", "MODELS_LOADED: 'box.ages' is an attributes-gender-age model; name it in GA_NAME"),
+        ("box.none", "MODELS_LOADED: 'box.none' is not in the catalogue; "),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            choose(settings_of(MODELS_LOADED=name), catalogue)
+        assert str(caught.value).startswith(said)
+
+
 def test_the_choices_offered_do_what_the_variable_is_for() -> None:
     with pytest.raises(UnknownModel) as caught:
         chosen(DET_NAME="retina")
@@ -116,6 +195,7 @@ def test_the_choices_offered_do_what_the_variable_is_for() -> None:
         ({"INFERENCE_BACKEND": "trt"}, BackendUnavailable),
         ({"URL_ALLOW": "10.0.0.0/99"}, ConfigurationError),
         ({"DET_NAME": "retina"}, UnknownModel),
+        ({"MODELS_LOADED": "sface,retina"}, UnknownModel),
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_any_file_is_made(
@@ -148,12 +228,12 @@ def test_an_open_runtime_answers_faces_and_says_what_it_runs_with(models_dir: Pa
     watcher = Silent()
     runtime = open_runtime(settings_of(MODELS_DIR=str(models_dir)), watcher)
     try:
-        assert [model.described() for model in runtime.loaded.values()] == [
+        assert [model.described() for model in runtime.networks.defaults.values()] == [
             f"{name}@{SHIPPED[name]['sha256'][:12]}" for name in ("yunet", "sface")
         ]
         assert runtime.seconds > 0
         image = runtime.service._decoder.decode(hopper)
-        found = runtime.service.pipeline.faces(image, ExtractOptions(0.6, embedding=True), Deadline(60))
+        found = faces(runtime, image, ExtractOptions(0.6, embedding=True))
         assert len(found.faces) == 1 and found.faces[0].embedding is not None
         assert {"detection", "embedding"} <= {stage for stage, _ in watcher.batches}
         assert {"detect", "align", "embed"} <= set(watcher.stages)
@@ -167,9 +247,10 @@ def test_without_recognition_faces_are_found_and_the_missing_network_is_said(
 ) -> None:
     runtime = opened(MODELS_DIR=str(models_dir), **environ)
     try:
-        assert list(runtime.loaded) == ["det"] and runtime.service.pipeline.embedding is None
+        assert list(runtime.networks.defaults) == ["det"]
+        assert [network.stage for network in runtime.service.rack.standing()] == ["detection"]
         image = runtime.service._decoder.decode(hopper)
-        found = runtime.service.pipeline.faces(image, ExtractOptions(0.6, embedding=True), Deadline(60))
+        found = faces(runtime, image, ExtractOptions(0.6, embedding=True))
         assert len(found.faces) == 1 and found.faces[0].embedding is None
         assert any("REC_NAME" in note for note in found.warnings)
     finally:
@@ -214,7 +295,7 @@ def test_a_tiny_pair_put_by_hand_is_served_without_a_change_of_code(tmp_path: Pa
     runtime = opened(MODELS_DIR=str(folder), DET_NAME="tiny_detector", REC_NAME="tiny_embedder", MAX_SIZE="96,64")
     try:
         picture = Image(runtime.service._decoder.decode((REPO / "src/visage/data/selftest.png").read_bytes()).pixels)
-        found = runtime.service.pipeline.faces(picture, ExtractOptions(0.5, embedding=True), Deadline(60))
+        found = faces(runtime, picture, ExtractOptions(0.5, embedding=True))
         assert found.faces and all(face.embedding and len(face.embedding.vector) == 6 for face in found.faces)
     finally:
         closed(runtime)
@@ -236,6 +317,122 @@ def test_a_catalogue_without_a_network_for_the_task_says_none() -> None:
     catalogue = parse_catalogue({"yunet": SHIPPED["yunet"], "sface": SHIPPED["sface"]})
     with pytest.raises(UnknownModel, match=r"^GA_NAME='genderage_v1' is not .*; for attributes-gender-age .*: none$"):
         choose(settings_of(GA_NAME="genderage_v1"), catalogue)
+
+
+# -- several ------------------------------------------------------------------------------------------------------
+
+
+def _several(tmp_path: Path) -> dict[str, str]:
+    """The environment of a service with two detectors and two embedders of a few kilobytes."""
+    folder = _tiny(tmp_path / "models", tmp_path)
+    entries = json.loads((folder / "models.json").read_text("utf-8"))
+    more = {"other_detector": {"family": "scrfd", **MIT}, "other_embedder": {"family": "arcface", **MIT}}
+    files = {
+        "other_detector": dense(
+            tmp_path / "od.onnx", heads({"score": 1, "bbox": 4, "kps": 10}, anchors=2, sigmoid=["score"], seed=8)
+        ),
+        "other_embedder": Embedder.of(9).save(tmp_path / "oe.onnx"),
+    }
+    models_folder(folder, entries | more, files)
+    pair = {"DET_NAME": "tiny_detector", "REC_NAME": "tiny_embedder", "MODELS_LOADED": "other_embedder,other_detector"}
+    return {"MODELS_DIR": str(folder), "MAX_SIZE": "96,64", **pair}
+
+
+def test_all_networks_are_prepared_loaded_tested_and_warm_and_each_answers_for_itself(tmp_path: Path) -> None:
+    watcher = Silent()
+    runtime = open_runtime(settings_of(**_several(tmp_path)), watcher)
+    try:
+        assert {role: list(models) for role, models in runtime.networks.named.items()} == {
+            "det": ["tiny_detector", "other_detector"],
+            "rec": ["tiny_embedder", "other_embedder"],
+        }
+        assert watcher.batches.count(("detection", 1)) == 4  # two pictures each
+        assert watcher.batches.count(("embedding", 4)) == 2
+        picture = Image(runtime.service._decoder.decode((REPO / "src/visage/data/selftest.png").read_bytes()).pixels)
+        answers = {}
+        for detector in (None, "tiny_detector", "other_detector"):
+            for recogniser in (None, "tiny_embedder", "other_embedder"):
+                options = ExtractOptions(0.5, limit_faces=3, detector=detector, recogniser=recogniser)
+                answers[detector, recogniser] = faces(runtime, picture, options).faces
+        for (_, recogniser), found in answers.items():
+            lengths = {len(face.embedding.vector) for face in found if face.embedding}
+            assert lengths == {9 if recogniser == "other_embedder" else 6}
+        boxes = {key: [face.box.tolist() for face in found] for key, found in answers.items()}
+        assert boxes[None, None] == boxes["tiny_detector", "other_embedder"] != boxes["other_detector", None]
+    finally:
+        closed(runtime)
+
+
+def test_a_network_that_is_named_answers_as_where_it_is_the_default(tmp_path: Path) -> None:
+    environ = _several(tmp_path)
+    others = {"DET_NAME": "other_detector", "REC_NAME": "other_embedder", "MODELS_LOADED": ""}
+    answers = []
+    for asked, more in (({"detector": "other_detector", "recogniser": "other_embedder"}, {}), ({}, others)):
+        runtime = opened(**(environ | more))
+        try:
+            picture = runtime.service._decoder.decode((REPO / "src/visage/data/selftest.png").read_bytes())
+            found = faces(runtime, picture, ExtractOptions(0.5, limit_faces=5, **asked)).faces  # type: ignore[arg-type]
+            answers.append([(f.box.tolist(), f.embedding and f.embedding.vector.tolist()) for f in found])
+        finally:
+            closed(runtime)
+    assert answers[0] == answers[1] and len(answers[0]) == 5
+
+
+def test_a_network_named_twice_is_loaded_once(tmp_path: Path) -> None:
+    environ = _several(tmp_path) | {"MODELS_LOADED": "tiny_embedder,other_embedder,tiny_detector"}
+    runtime = opened(**environ)
+    try:
+        assert [(network.stage, network.name) for network in runtime.service.rack.standing()] == [
+            ("detection", "tiny_detector"),
+            ("embedding", "tiny_embedder"),
+            ("embedding", "other_embedder"),
+        ]
+    finally:
+        closed(runtime)
+
+
+@pytest.mark.parametrize("environ", [{"REC_NAME": "None"}, {"REC_IGNORE": "true"}])
+def test_without_a_default_a_recogniser_answers_where_it_is_named(tmp_path: Path, environ: dict[str, str]) -> None:
+    runtime = opened(**(_several(tmp_path) | environ))
+    try:
+        assert list(runtime.networks.defaults) == ["det"]
+        picture = Image(runtime.service._decoder.decode((REPO / "src/visage/data/selftest.png").read_bytes()).pixels)
+        unnamed = faces(runtime, picture, ExtractOptions(0.5, limit_faces=1))
+        named = faces(runtime, picture, ExtractOptions(0.5, limit_faces=1, recogniser="other_embedder"))
+        assert unnamed.faces[0].embedding is None and "REC_NAME" in unnamed.warnings[-1]
+        assert named.faces[0].embedding is not None and named.warnings == ()
+    finally:
+        closed(runtime)
+
+
+def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    environ = _several(tmp_path)
+    shutil.copyfile(tmp_path / "od.onnx", Path(environ["MODELS_DIR"]) / "onnx/other_embedder/other_embedder.onnx")
+    before = set(threading.enumerate())
+    with pytest.raises(GraphRejected, match=r"one output \(N, D\)"):
+        opened(**environ)
+    assert set(threading.enumerate()) <= before
+
+
+def test_idle_networks_are_unloaded_and_answer_the_same_when_they_are_needed_again(tmp_path: Path) -> None:
+    runtime = opened(**_several(tmp_path), MODELS_IDLE_SECONDS="0.01")
+    picture = Image(runtime.service._decoder.decode((REPO / "src/visage/data/selftest.png").read_bytes()).pixels)
+    options = ExtractOptions(0.5, limit_faces=3, recogniser="other_embedder")
+
+    async def work() -> None:
+        ask = runtime.service.faces
+        before = await ask(picture, options, Deadline(60))
+        await asyncio.sleep(0.02)
+        await runtime.service.rack.rest()
+        assert not any(network.in_memory for network in runtime.service.rack.standing())
+        after = await asyncio.gather(*(ask(picture, options, Deadline(60)) for _ in range(6)))
+        for again in after:
+            for one, other in zip(before.faces, again.faces, strict=True):
+                assert one.embedding and other.embedding
+                assert (one.box == other.box).all() and (one.embedding.vector == other.embedding.vector).all()
+        await runtime.aclose()
+
+    asyncio.run(work())
 
 
 # -- attributes ---------------------------------------------------------------------------------------------------
@@ -282,7 +479,7 @@ def test_attributes_are_answered_by_the_networks_that_the_settings_name(
         }
         image = runtime.service._decoder.decode(hopper)
         options = ExtractOptions(0.6, embedding=False, gender_age=True, masks=True)
-        found = runtime.service.pipeline.faces(image, options, Deadline(60))
+        found = faces(runtime, image, options)
         (face,) = found.faces
         assert face.gender_age == (GenderAge(1, 50) if "gender_age" in stages else None)
         assert (face.mask is not None) == ("masks" in stages) and not (face.mask and face.mask.worn)
@@ -349,11 +546,11 @@ def test_a_network_of_landmarks_is_loaded_tested_warmed_and_told_as_lmk(
     folder = _attributes(models_dir, tmp_path)
     runtime = open_runtime(settings_of(MODELS_DIR=str(folder), REC_NAME="None", LANDMARKS_NAME="tiny_points"), watcher)
     try:
-        assert list(runtime.loaded) == ["det", "lmk"]
+        assert list(runtime.networks.defaults) == ["det", "lmk"]
         assert {run for run in watcher.batches if run[0] == "landmarks"} == {("landmarks", n) for n in (1, 2, 4)}
         image = runtime.service._decoder.decode(hopper)
         options = ExtractOptions(0.6, embedding=False, landmarks_106=True)
-        (face,) = runtime.service.pipeline.faces(image, options, Deadline(60)).faces
+        (face,) = faces(runtime, image, options).faces
         assert face.landmarks_106 is not None and face.landmarks_106.shape == (106, 2)
         # The tiny network says little more than the middle of the crop.
         middle = (face.box[:2] + face.box[2:]) / 2
@@ -392,11 +589,11 @@ def test_gender_and_age_do_not_depend_on_the_recogniser_that_is_loaded_fault_13(
         try:
             image = runtime.service._decoder.decode(group)
             options = ExtractOptions(0.6, embedding=recogniser != "None", gender_age=True)
-            faces = runtime.service.pipeline.faces(image, options, Deadline(60)).faces
+            found = faces(runtime, image, options).faces
         finally:
             closed(runtime)
-        assert all((face.embedding is None) == (recogniser == "None") for face in faces)
-        told.append([face.gender_age for face in faces])
+        assert all((face.embedding is None) == (recogniser == "None") for face in found)
+        told.append([face.gender_age for face in found])
     assert len(told[0]) > 20 and told[0] == told[1] == told[2]
     if network == "tiny_squares":  # what it says hangs on the pixels that it is shown
         assert len({answer.age for answer in told[0] if answer}) > 5
@@ -410,7 +607,7 @@ def test_extra_sizes_are_looked_at_from_the_warm_up_on(tmp_path: Path) -> None:
     try:
         picture = runtime.service._decoder.decode((REPO / "src/visage/data/selftest.png").read_bytes())
         options = ExtractOptions(0.5, embedding=False)
-        more, less = (one.service.pipeline.faces(picture, options, Deadline(60)) for one in (runtime, plain))
+        more, less = (faces(one, picture, options) for one in (runtime, plain))
         assert more.scale == less.scale and len(more.faces) > 0
         assert [face.score for face in more.faces] != [face.score for face in less.faces]
     finally:
@@ -455,7 +652,9 @@ def compiled():
 
 runtime = open_runtime(Settings.load()[0], Silent())
 before = compiled()
-decode, faces = runtime.service._decoder.decode, runtime.service.pipeline.faces
+decode = runtime.service._decoder.decode
+def faces(*asked):
+    return asyncio.run(runtime.service.faces(*asked))
 pictures = [decode(Path(name).read_bytes()) for name in sys.argv[1:]]
 pixels = pictures[0].pixels
 pictures += [Image(np.ascontiguousarray(part)) for part in (pixels[:40, :30], pixels[:1, :50], pixels[:, :2],

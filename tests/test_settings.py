@@ -118,6 +118,21 @@ def test_the_environment_of_the_process_is_read_where_no_other_is_given(monkeypa
 
 
 @pytest.mark.parametrize(
+    ("value", "names"),
+    [("", []), ("None", []), ("null", []), ("a", ["a"]), (" a, b ,,c,", ["a", "b", "c"]), ("a,a", ["a", "a"])],
+)
+def test_further_networks_are_a_list_of_names(value: str, names: list[str]) -> None:
+    assert settings_of(MODELS_LOADED=value).models_loaded == names
+
+
+def test_networks_stay_loaded_unless_a_time_is_set() -> None:
+    assert Settings().models_idle_seconds == 0
+    assert settings_of(MODELS_IDLE_SECONDS="0.5").models_idle_seconds == 0.5
+    for value in ("-1", "inf", "nan", "soon"):
+        assert refused(MODELS_IDLE_SECONDS=value).startswith(f"MODELS_IDLE_SECONDS='{value}': Input should be ")
+
+
+@pytest.mark.parametrize(
     ("old", "new", "value", "field", "expected"),
     [
         ("DET_THRESH", "DEF_DET_THRESH", "0.3", "def_det_thresh", 0.3),

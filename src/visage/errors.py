@@ -21,6 +21,7 @@ VisageError
  ├─ RequestTooLarge        more bytes or images than one request may carry
  ├─ Overloaded             no room now; worth trying again
  │   ├─ DeadlineExceeded
+ │   ├─ ModelUnavailable   a network that was unloaded while idle cannot be loaded again
  │   └─ NotReady
  └─ InferenceFailed        a network did not return an answer
 """
@@ -118,6 +119,10 @@ class Overloaded(VisageError):
 
 class DeadlineExceeded(Overloaded):
     title = "Deadline exceeded"
+
+
+class ModelUnavailable(Overloaded):
+    title = "Model unavailable"
 
 
 class NotReady(Overloaded):

@@ -9,7 +9,8 @@ class ExtractOptions:
 
     `threshold`: lower limit for a score, 0 < t <= 1. `limit_faces`: keep the largest so many (0: all).
     `min_face_size`: least box width in pixels of the picture. `max_size`: width and height that the picture
-    is fitted into for detection (None: the service's own).
+    is fitted into for detection (None: the service's own). `detector`, `recogniser`: names of loaded networks
+    (None: the service's own).
     """
 
     threshold: float = 0.6
@@ -21,6 +22,8 @@ class ExtractOptions:
     masks: bool = False
     crops: bool = False
     landmarks_106: bool = False
+    detector: str | None = None
+    recogniser: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -147,11 +147,14 @@ class CropStage(Generic[T]):
 
 
 class FacePipeline:
-    """Runs on a worker thread, one picture a call; the stages are shared by all threads."""
+    """Runs on a worker thread, one picture a call; the stages are shared by all threads, and closed by who made them.
+
+    Without a `detection` it takes pictures that are crops already.
+    """
 
     def __init__(
         self,
-        detection: DetectionStage,
+        detection: DetectionStage | None,
         embedding: CropStage[Embedding] | None = None,
         gender_age: CropStage[GenderAge] | None = None,
         masks: CropStage[MaskScores] | None = None,
@@ -170,6 +173,8 @@ class FacePipeline:
 
     def faces(self, image: Image, options: ExtractOptions, deadline: Deadline) -> ImageFaces:
         """All faces of a picture with what `options` ask for. Raises DeadlineExceeded, Overloaded, InferenceFailed."""
+        if self.detection is None:
+            raise ValueError("a pipeline without a detector has no faces, only crop_face")
         size, said = self.detection.input_size(options.max_size)
         with self._timed("detect"):
             found, scale = self.detection.run(image, options.threshold, size, deadline)
@@ -221,21 +226,6 @@ class FacePipeline:
             for wanted, answered, field, setting in asked
             if wanted and not answered
         ]
-
-    def stages(self) -> dict[str, DetectionStage | CropStage[Any]]:
-        """The loaded stages by name."""
-        named: dict[str, DetectionStage | CropStage[Any] | None] = {
-            "detection": self.detection,
-            "embedding": self.embedding,
-            "gender_age": self.gender_age,
-            "masks": self.masks,
-            "landmarks": self.landmarks,
-        }
-        return {name: stage for name, stage in named.items() if stage is not None}
-
-    def close(self) -> None:
-        for stage in self.stages().values():
-            stage.close()
 
     def _described(
         self, crops: Crops, found: Detections, indices: Sequence[int], options: ExtractOptions, deadline: Deadline

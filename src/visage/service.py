@@ -14,7 +14,7 @@ from visage.faces import Image, ImageFaces, Outcome
 from visage.images.decoding import Decoder
 from visage.images.fetching import Downloader, Encoded, Folder, ImageSource, Local, Raw, Remote, decode_base64
 from visage.options import ExtractOptions
-from visage.pipeline import FacePipeline
+from visage.rack import Rack
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class FaceService:
 
     def __init__(
         self,
-        pipeline: FacePipeline,
+        rack: Rack,
         decoder: Decoder,
         folder: Folder,
         downloader: Downloader,
@@ -80,7 +80,7 @@ class FaceService:
         workers: int,
         max_requests: int,
     ) -> None:
-        self.pipeline = pipeline
+        self.rack = rack
         self.door = Admission(max_requests)
         self._decoder = decoder
         self._folder = folder
@@ -94,9 +94,34 @@ class FaceService:
     ) -> list[Outcome]:
         """One outcome an image, in order. `crops`: the pictures are aligned crops already.
 
-        Raises DeadlineExceeded, Overloaded or InferenceFailed for the request as a whole.
+        Raises DeadlineExceeded, Overloaded, ModelUnavailable or InferenceFailed for the request as a whole.
         """
-        work = self.pipeline.crop_face if crops else self.pipeline.faces
+        async with self.rack.lent(options, deadline, crops=crops) as pipeline:
+            work = pipeline.crop_face if crops else pipeline.faces
+            return await self._outcomes(sources, options, deadline, work)
+
+    async def read(self, source: ImageSource, deadline: Deadline) -> Image:
+        """One decoded picture. Raises ImageError, DeadlineExceeded."""
+        data = await self._fetched(source, deadline)
+        return await self._in_thread(lambda: self._decoded(data), deadline)
+
+    async def faces(self, image: Image, options: ExtractOptions, deadline: Deadline) -> ImageFaces:
+        """The faces of a decoded picture. Raises what `extract` raises."""
+        async with self.rack.lent(options, deadline) as pipeline:
+            return await self._in_thread(lambda: pipeline.faces(image, options, deadline), deadline)
+
+    async def run_in_worker(self, work: Callable[[], T], deadline: Deadline) -> T:
+        """Any other work that must not hold up the event loop."""
+        return await self._in_thread(work, deadline)
+
+    async def aclose(self) -> None:
+        await self._downloader.aclose()
+        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+        await self.rack.aclose()
+
+    async def _outcomes(
+        self, sources: Sequence[ImageSource], options: ExtractOptions, deadline: Deadline, work: _Work
+    ) -> list[Outcome]:
         places = asyncio.Semaphore(self._workers)
 
         async def one(source: ImageSource) -> Outcome:
@@ -111,24 +136,6 @@ class FaceService:
         finally:
             deadline.cancel()
         return [task.result() for task in tasks]
-
-    async def read(self, source: ImageSource, deadline: Deadline) -> Image:
-        """One decoded picture. Raises ImageError, DeadlineExceeded."""
-        data = await self._fetched(source, deadline)
-        return await self._in_thread(lambda: self._decoded(data), deadline)
-
-    async def faces(self, image: Image, options: ExtractOptions, deadline: Deadline) -> ImageFaces:
-        """The faces of a decoded picture."""
-        return await self._in_thread(lambda: self.pipeline.faces(image, options, deadline), deadline)
-
-    async def run_in_worker(self, work: Callable[[], T], deadline: Deadline) -> T:
-        """Any other work that must not hold up the event loop."""
-        return await self._in_thread(work, deadline)
-
-    async def aclose(self) -> None:
-        await self._downloader.aclose()
-        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
-        await asyncio.to_thread(self.pipeline.close)
 
     async def _outcome(self, source: ImageSource, options: ExtractOptions, deadline: Deadline, work: _Work) -> Outcome:
         started = time.perf_counter()

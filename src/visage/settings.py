@@ -64,6 +64,10 @@ def _flags(value: Any) -> Any:
     return list(dict.fromkeys(word.lower() for word in _words(value))) if isinstance(value, str) else value
 
 
+def _names(value: Any) -> Any:
+    return _words(_none(value) or [])
+
+
 def _headers(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -82,6 +86,7 @@ _Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
 _Sizes = Annotated[list[tuple[int, int]], BeforeValidator(_sizes)]
 _Words = Annotated[list[str], BeforeValidator(_words)]
 _Flags = Annotated[list[str], BeforeValidator(_flags)]
+_Names = Annotated[list[str], BeforeValidator(_names)]
 _Headers = Annotated[dict[str, str], BeforeValidator(_headers)]
 
 
@@ -126,6 +131,19 @@ class Settings(BaseModel):
     offline: bool = _setting(False, "Download no network; what is not in MODELS_DIR then stops the start", "OFFLINE")
     det_name: str = _setting("yunet", "Detection network", "DET_NAME")
     rec_name: _Name = _setting("sface", "Recognition network; None loads none", "REC_NAME")
+    models_loaded: _Names = _setting(
+        [],
+        "Further detection and recognition networks, separated by commas, which requests name as `det_name` and "
+        "`rec_name`",
+        "MODELS_LOADED",
+    )
+    models_idle_seconds: float = _setting(
+        0.0,
+        "Seconds without use after which a network is unloaded until a request needs it; 0 for never",
+        "MODELS_IDLE_SECONDS",
+        ge=0,
+        allow_inf_nan=False,
+    )
     ga_name: _Name = _setting(None, "Gender and age network, as genderage_v1; None loads none", "GA_NAME", "GA_MODEL")
     mask_detector: _Name = _setting(None, "Mask network, as mask_detector; None loads none", "MASK_DETECTOR")
     landmarks_name: _Name = _setting(

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from visage.api.metrics import Metrics
 from visage.errors import ImageTooLarge, Overloaded
 from visage.faces import Face, ImageFaces, Outcome
+from visage.rack import Standing
 
 
 def values(metrics: Metrics) -> dict[str, float]:
@@ -76,17 +77,25 @@ def test_stages_and_batches_are_measured() -> None:
 
 def test_queues_and_the_door_are_looked_at_when_asked() -> None:
     metrics, waiting, inside = Metrics(), [3], [(2, 1000)]
+    networks = [("det", "yunet", "ab12"), ("det", "scrfd", "cd34")]
     assert values(metrics)["visage_ready"] == 0
-    metrics.ready({"det": ("yunet", "ab12")}, {"detection": lambda: waiting[0]})
+    metrics.ready(
+        networks,
+        lambda: [Standing("detection", "yunet", True, waiting[0]), Standing("detection", "scrfd", waiting[0] == 0, 0)],
+    )
     metrics.watch_door(lambda: inside[0])
     seen = values(metrics)
     assert seen["visage_ready"] == 1
     assert seen["visage_model_info name=yunet role=det sha256=ab12"] == 1
-    assert seen["visage_queue_depth stage=detection"] == 3
+    assert seen["visage_model_info name=scrfd role=det sha256=cd34"] == 1
+    assert seen["visage_queue_depth model=yunet stage=detection"] == 3
+    assert seen["visage_model_in_memory model=yunet stage=detection"] == 1
+    assert seen["visage_model_in_memory model=scrfd stage=detection"] == 0
     assert (seen["visage_requests_inside"], seen["visage_bytes_inside"]) == (2, 1000)
     waiting[0], inside[0] = 0, (0, 0)
     seen = values(metrics)
-    assert (seen["visage_queue_depth stage=detection"], seen["visage_requests_inside"]) == (0, 0)
+    assert (seen["visage_queue_depth model=yunet stage=detection"], seen["visage_requests_inside"]) == (0, 0)
+    assert seen["visage_model_in_memory model=scrfd stage=detection"] == 1
 
 
 def test_two_applications_do_not_share_their_counts() -> None:

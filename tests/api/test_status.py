@@ -81,6 +81,8 @@ def test_info_tells_the_settings() -> None:
         "version": __version__,
         "ready": True,
         "loaded": {"det": "constant_detector@dddddddddddd", "rec": "constant_embedder@eeeeeeeeeeee"},
+        "det_names": ["constant_detector"],
+        "rec_names": ["constant_embedder"],
         "det_extra_sizes": [[128, 128], [320, 256]],
         "return_landmarks_106": True,
     }

@@ -1,3 +1,4 @@
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -144,3 +145,12 @@ def test_a_part_of_a_larger_picture_is_filled_alike() -> None:
     part = large[::2, 3:19, 5:37]  # neither contiguous nor alone in its memory
 
     np.testing.assert_allclose(_fill(Preprocess(), part), Preprocess()(part), atol=1e-5)
+
+
+def test_a_closed_session_holds_nothing_and_answers_nothing(tmp_path: Path) -> None:
+    session = open_session(model_file(Embedder.of(4).save(tmp_path / "a.onnx", side=8)))
+    native = weakref.ref(session._session)
+    session.close()
+    assert native() is None
+    with pytest.raises(InferenceFailed, match=r"^a failed on"):
+        session.run(pictures(1, (8, 8)))

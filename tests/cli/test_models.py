@@ -105,7 +105,7 @@ def test_an_imported_file_is_checked_told_and_served_like_any_other(visage: Run,
 
     assert status == 0 and digest(file) in out and "self-test picture" in out
     settings = settings_of(MODELS_DIR=str(folder), DET_NAME="tiny_det", ACCEPT_LICENCES="insightface-nc")
-    assert prepare(settings)["det"].file.sha256 == digest(file)
+    assert prepare(settings).defaults["det"].file.sha256 == digest(file)
     assert "imported" in visage("list")[1]
 
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -50,9 +49,10 @@ def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notif
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load(state, opener, opened))
-        tidying = asyncio.create_task(_give_memory_back(state))
+        tidying = [asyncio.create_task(_give_memory_back(state)), asyncio.create_task(_rest(state))]
         yield
-        tidying.cancel()
+        for task in tidying:
+            task.cancel()
         await loading
         if state.runtime is not None:
             await state.runtime.aclose()
@@ -87,7 +87,7 @@ def _add_middleware(app: FastAPI, state: State) -> None:
             metrics=state.metrics,
             guarded=GUARDED,
             enter=state.enter,
-            models=lambda: {} if state.runtime is None else state.models(),
+            models=state.models,
         )
         doors.append(made)
         return made
@@ -121,8 +121,8 @@ async def _load(state: State, opener: Open, opened: Notify) -> None:
     else:
         state.runtime = runtime
         state.metrics.ready(
-            {role: (model.entry.name, model.file.sha256) for role, model in runtime.loaded.items()},
-            {name: partial(getattr, stage, "waiting") for name, stage in runtime.service.pipeline.stages().items()},
+            [(role, model.entry.name, model.file.sha256) for role, model in runtime.networks.all()],
+            runtime.service.rack.standing,
         )
     opened(state)
 
@@ -137,6 +137,15 @@ async def _give_memory_back(state: State) -> None:
         if inside == 0 and entered != tidied:
             await asyncio.to_thread(give_back)
             tidied = entered
+
+
+async def _rest(state: State) -> None:
+    """Unload what nobody has used for MODELS_IDLE_SECONDS."""
+    idle = state.settings.models_idle_seconds
+    while idle:
+        await asyncio.sleep(min(max(idle / 4, 0.05), _TIDY_SECONDS))
+        if state.runtime is not None:
+            await state.runtime.service.rack.rest()
 
 
 async def _refused(request: Request, error: VisageError) -> Response:

@@ -13,6 +13,8 @@ from visage.api.encoding import parse
 from visage.api.schemas import Images
 from visage.errors import RequestTooLarge
 from visage.images.fetching import Encoded, ImageSource, Raw, source_of
+from visage.networks import Loaded, Networks
+from visage.options import ExtractOptions
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -74,6 +76,16 @@ def image_sources(images: Images, headers: dict[str, str], most: int) -> tuple[l
     return [Raw(item) if isinstance(item, bytes) else Encoded(item) for item in images.data or []], []
 
 
+def answering(options: ExtractOptions, networks: Networks) -> dict[str, Loaded]:
+    """By role, the networks that answer a request with these options. Raises RequestValidationError."""
+    for field, role, name in (("det_name", "det", options.detector), ("rec_name", "rec", options.recogniser)):
+        there = networks.named.get(role, {})
+        if name is not None and name not in there:
+            known = ", ".join(there) or "none"
+            raise _fault("model_not_loaded", ("body", field), f"No such network is loaded; loaded are: {known}", name)
+    return networks.answering(det=options.detector, rec=options.recogniser)
+
+
 def missing(field: str, what: str) -> RequestValidationError:
     return _fault("missing", ("body", field), what)
 
@@ -106,5 +118,5 @@ def _told(value: Any) -> Any:
             return value
 
 
-def _fault(kind: str, where: tuple[str, ...], message: str) -> RequestValidationError:
-    return RequestValidationError([{"type": kind, "loc": where, "msg": message, "input": None}])
+def _fault(kind: str, where: tuple[str, ...], message: str, given: str | None = None) -> RequestValidationError:
+    return RequestValidationError([{"type": kind, "loc": where, "msg": message, "input": given}])

@@ -1,6 +1,7 @@
 """What one request carries with it from the door to the log line."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -14,7 +15,10 @@ _KEY = "visage.request"
 
 @dataclass(slots=True)
 class RequestContext:
-    """Filled in as the request goes along; `id` is echoed in X-Request-Id."""
+    """Filled in as the request goes along; `id` is echoed in X-Request-Id.
+
+    `models`: role → name@sha256 of what answers it, once that is known.
+    """
 
     id: str
     deadline: Deadline
@@ -23,6 +27,7 @@ class RequestContext:
     images: int = 0
     faces: int = 0
     failed: int = 0
+    models: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:

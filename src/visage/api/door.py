@@ -37,7 +37,7 @@ class Door:
     """Middleware around the whole application; `guarded` are the POST routes that work on images.
 
     `enter` takes a place for a guarded request and raises Overloaded or NotReady where there is none;
-    `models` tells what X-Visage-Models says.
+    `models` tells what X-Visage-Models says where a request names no networks.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class _Passage:
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self.context.id
             headers["X-Content-Type-Options"] = "nosniff"
-            if models := self._door._models():
+            if models := self.context.models or self._door._models():
                 headers["X-Visage-Models"] = ", ".join(f"{role}={name}" for role, name in models.items())
         await self._send(message)
 

@@ -1,7 +1,7 @@
 """What Prometheus reads at /metrics."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -17,6 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from visage.api.problems import kind_of
 from visage.errors import VisageError
 from visage.faces import ImageFaces, Outcome
+from visage.rack import Standing
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -53,7 +54,18 @@ class Metrics:
             "visage_bytes_inside", "Bytes of the requests inside", multiprocess_mode="livesum", registry=r
         )
         self._waiting = Gauge(
-            "visage_queue_depth", "Items waiting for a network", ["stage"], multiprocess_mode="livesum", registry=r
+            "visage_queue_depth",
+            "Items waiting for a network",
+            ["stage", "model"],
+            multiprocess_mode="livesum",
+            registry=r,
+        )
+        self._in_memory = Gauge(
+            "visage_model_in_memory",
+            "1 where a network is in memory, 0 while it is unloaded for want of use",
+            ["stage", "model"],
+            multiprocess_mode="livesum",
+            registry=r,
         )
         self._ready = Gauge(
             "visage_ready", "1 when the networks are loaded and tested", multiprocess_mode="livemin", registry=r
@@ -61,7 +73,7 @@ class Metrics:
         self._models = Gauge(
             "visage_model_info", "Networks in use", ["role", "name", "sha256"], multiprocess_mode="livemax", registry=r
         )
-        self._depths: Mapping[str, Callable[[], int]] = {}
+        self._standing: Callable[[], Iterable[Standing]] = tuple
         self._door: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def image(self, outcome: Outcome, /) -> None:
@@ -88,11 +100,11 @@ class Metrics:
         self._requests.labels(route, method, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def ready(self, models: Mapping[str, tuple[str, str]], depths: Mapping[str, Callable[[], int]]) -> None:
-        """`models`: role → (name, sha256); `depths`: stage → how many items wait."""
-        for role, (name, sha256) in models.items():
+    def ready(self, models: Iterable[tuple[str, str, str]], standing: Callable[[], Iterable[Standing]]) -> None:
+        """`models`: role, name and sha256 of each; `standing` tells how they stand when /metrics is read."""
+        for role, name, sha256 in models:
             self._models.labels(role, name, sha256).set(1)
-        self._depths = depths
+        self._standing = standing
         self._ready.set(1)
 
     def watch_door(self, inside: Callable[[], tuple[int, int]]) -> None:
@@ -101,8 +113,9 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """The text and its media type."""
-        for stage, depth in self._depths.items():
-            self._waiting.labels(stage).set(depth())
+        for network in self._standing():
+            self._waiting.labels(network.stage, network.name).set(network.waiting)
+            self._in_memory.labels(network.stage, network.name).set(network.in_memory)
         requests, size = self._door()
         self._inside.set(requests)
         self._bytes.set(size)

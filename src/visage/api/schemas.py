@@ -49,6 +49,7 @@ class _Choice(_Body):
     img_req_headers: Annotated[dict[str, str], _FailFast] | None = Field(
         None, description="Headers for fetching `urls`"
     )
+    det_name: str | None = Field(None, description="Detection network, one that is loaded; default DET_NAME")
 
     def threshold_or(self, settings: Settings) -> float:
         return settings.def_det_thresh if self.threshold is None else self.threshold
@@ -66,6 +67,7 @@ class ExtractFields(_Choice):
         ]
         | None
     ) = Field(None, description="Width and height that pictures are fitted into for detection; default MAX_SIZE")
+    rec_name: str | None = Field(None, description="Recognition network, one that is loaded; default REC_NAME")
     embed_only: _Flag = Field(None, description="The pictures are aligned 112×112 crops: no detection")
     return_face_data: _Flag = Field(
         None, description="Return aligned crops as base64 JPEG; default DEF_RETURN_FACE_DATA"
@@ -97,6 +99,8 @@ class ExtractFields(_Choice):
             landmarks_106=_or(self.return_landmarks_106, settings.def_return_landmarks_106)
             and settings.compat_api is None
             and self.api_ver_or(settings) != "1",
+            detector=self.det_name,
+            recogniser=self.rec_name,
         )
 
     def api_ver_or(self, settings: Settings) -> str | None:
@@ -130,6 +134,7 @@ class DrawFields(_Choice):
             embedding=False,
             masks=_or(self.detect_masks, settings.def_detect_masks),
             landmarks_106=_or(self.draw_landmarks_106, False) and settings.compat_api is None,
+            detector=self.det_name,
         )
 
 

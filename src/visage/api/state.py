@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from visage.api.metrics import Metrics
 from visage.errors import NotReady, VisageError
+from visage.networks import described
 from visage.runtime import Runtime
 from visage.settings import Settings
 
@@ -39,8 +40,8 @@ class State:
             yield
 
     def models(self) -> Mapping[str, str]:
-        """Role → name@sha256 of what is loaded; the same everywhere it is told."""
-        return {} if self.runtime is None else {role: model.described() for role, model in self.runtime.loaded.items()}
+        """Role → name@sha256 of what answers a request that names none; the same everywhere it is told."""
+        return {} if self.runtime is None else described(self.runtime.networks.answering())
 
     @property
     def compat(self) -> bool:

@@ -17,8 +17,9 @@ class OnnxSession:
     def __init__(self, session: ort.InferenceSession, model: ModelFile) -> None:
         self._session = session
         self._model = model
-        self._input = session.get_inputs()[0]
-        batch, height, width = _axes(self._input, model)
+        spec = session.get_inputs()[0]
+        self._input: str = spec.name
+        batch, height, width = _axes(spec, model)
         self.sizes = Sizes((width, height)) if isinstance(width, int) and isinstance(height, int) else Sizes()
         self.max_batch = batch if isinstance(batch, int) else 0
 
@@ -26,14 +27,15 @@ class OnnxSession:
         given = len(pixels)
         if self.max_batch > given:  # a file of fixed batch takes no fewer
             pixels = np.concatenate([pixels, np.zeros((self.max_batch - given, *pixels.shape[1:]), np.uint8)])
-        feed = {self._input.name: _fill(self._model.preprocess, pixels)}
+        feed = {self._input: _fill(self._model.preprocess, pixels)}
         try:
             return tuple(out[:given] if self.max_batch > given else out for out in self._session.run(None, feed))
         except Exception as exc:  # ONNX Runtime's own exception types share no base but this
             raise InferenceFailed(f"{self._model.name} failed on {pixels.shape}: {_first_line(exc)}") from exc
 
     def close(self) -> None:
-        """Nothing to give back: the native session goes with the object."""
+        """Let the native session go, and its memory with it; a later `run` fails."""
+        del self._session
 
 
 def open_session(model: ModelFile, /) -> OnnxSession:

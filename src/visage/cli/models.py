@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from visage import logs
+from visage.choice import chosen_names
 from visage.cli import table
 from visage.errors import VisageError
-from visage.runtime import chosen_names, open_store, try_model
+from visage.runtime import open_store, try_model
 from visage.settings import Settings
 from visage.zoo import licences
 from visage.zoo.catalogue import PUBLISHED_PACKS, Catalogue, Entry, LocalFile, PackageFile

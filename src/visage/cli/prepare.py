@@ -1,6 +1,7 @@
 """Make everything ready that a start would otherwise have to."""
 
 import argparse
+import asyncio
 import logging
 import time
 
@@ -29,6 +30,6 @@ def run(_: argparse.Namespace) -> int:
         log.warning(line)
     started = time.monotonic()
     opened = runtime.open_runtime(settings, _Silent())
-    opened.service.pipeline.close()
+    asyncio.run(opened.aclose())
     log.info("prepared in %.1f s", time.monotonic() - started)
     return 0

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from visage.api import answers
-from visage.api.bodies import image_sources, missing, read_body, read_form
+from visage.api.bodies import answering, image_sources, missing, read_body, read_form
 from visage.api.context import context_of
 from visage.api.encoding import accepts
 from visage.api.schemas import DrawBody, DrawFields, Problem
@@ -13,6 +13,7 @@ from visage.api.state import state_of
 from visage.drawing import draw
 from visage.faces import Outcome
 from visage.images.fetching import ImageSource, Raw
+from visage.networks import described
 
 router = APIRouter(tags=["pictures"])
 
@@ -92,14 +93,16 @@ async def multipart_draw_detections(request: Request) -> Response:
 
 async def _drawn(request: Request, fields: DrawFields, source: ImageSource) -> Response:
     state, context = state_of(request), context_of(request)
-    runtime = state.ready()
+    options, runtime = fields.options(state.settings), state.ready()
+    networks = answering(options, runtime.networks)
+    context.models = described(networks)
     image = await runtime.service.read(source, context.deadline)
-    found = await runtime.service.faces(image, fields.options(state.settings), context.deadline)
+    found = await runtime.service.faces(image, options, context.deadline)
     context.count([Outcome(found)])
     wants_png = accepts(", ".join(request.headers.getlist("accept")), (_JPEG, _PNG), _JPEG) == _PNG
 
     def picture() -> bytes:
-        canvas = draw(image.pixels, found, fields.drawing(), runtime.loaded["det"].entry.name)
+        canvas = draw(image.pixels, found, fields.drawing(), networks["det"].entry.name)
         return answers.png(canvas) if wants_png else answers.jpeg(canvas, _QUALITY)
 
     content = await runtime.service.run_in_worker(picture, context.deadline)

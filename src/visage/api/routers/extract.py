@@ -6,13 +6,14 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from visage.api.answers import embeddings, extraction, shape_of
-from visage.api.bodies import image_sources, missing, read_body, read_form
+from visage.api.bodies import answering, image_sources, missing, read_body, read_form
 from visage.api.context import RequestContext, context_of
 from visage.api.encoding import MSGPACK, answer_type, render
 from visage.api.schemas import ExtractAnswer, ExtractBody, ExtractFields, Problem
 from visage.api.state import state_of
 from visage.faces import Outcome
 from visage.images.fetching import ImageSource, Raw
+from visage.networks import described
 
 router = APIRouter(tags=["faces"])
 
@@ -103,8 +104,9 @@ async def multipart_extract(request: Request) -> Response:
 
 async def _answer(request: Request, fields: ExtractFields, sources: list[ImageSource], warnings: list[str]) -> Response:
     state, context = state_of(request), context_of(request)
-    options = fields.options(state.settings)
-    outcomes = await state.ready().service.extract(sources, options, context.deadline, crops=bool(fields.embed_only))
+    options, runtime = fields.options(state.settings), state.ready()
+    context.models = described(answering(options, runtime.networks))
+    outcomes = await runtime.service.extract(sources, options, context.deadline, crops=bool(fields.embed_only))
     context.count(outcomes)
     media_type = answer_type(", ".join(request.headers.getlist("accept")), bool(fields.msgpack))
     shape = shape_of(
@@ -117,7 +119,7 @@ async def _answer(request: Request, fields: ExtractFields, sources: list[ImageSo
     def written() -> Response:
         write = embeddings if fields.embed_only else extraction
         answer = write(
-            outcomes, options, shape, total_ms=context.milliseconds, models=dict(state.models()), warnings=warnings
+            outcomes, options, shape, total_ms=context.milliseconds, models=dict(context.models), warnings=warnings
         )
         return render(answer, media_type, single=shape.form != "0.7")
 

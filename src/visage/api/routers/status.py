@@ -9,7 +9,7 @@ from visage import __version__
 from visage.api.problems import problem
 from visage.api.schemas import Problem
 from visage.api.state import State, state_of
-from visage.runtime import Loaded
+from visage.networks import Loaded
 from visage.zoo.catalogue import Entry
 
 router = APIRouter(tags=["service"])
@@ -45,10 +45,20 @@ async def info(request: Request) -> dict[str, Any]:
 
 @router.get("/models", summary="Networks of the catalogue")
 async def models(request: Request) -> dict[str, list[dict[str, Any]]]:
-    """Every network that a setting can name, its task and licence, and whether it is loaded."""
+    """Every network that a setting can name: its task and licence, whether it is loaded, thus to be named in a request
+    or the `default`, and whether it is in memory now or was unloaded for want of use.
+    """
     runtime = state_of(request).ready()
-    loaded = {model.entry.name: model for model in runtime.loaded.values()}
-    return {"models": [_model(entry, loaded.get(entry.name)) for entry in runtime.catalogue.entries.values()]}
+    loaded = {model.entry.name: model for _, model in runtime.networks.all()}
+    defaults = {model.entry.name for model in runtime.networks.defaults.values()}
+    in_memory = {network.name for network in runtime.service.rack.standing() if network.in_memory}
+    entries = runtime.catalogue.entries | {name: model.entry for name, model in loaded.items()}  # those of packs, too
+    return {
+        "models": [
+            _model(entry, loaded.get(name), default=name in defaults, in_memory=name in in_memory)
+            for name, entry in entries.items()
+        ]
+    }
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
@@ -57,7 +67,7 @@ async def metrics(request: Request) -> Response:
     return Response(content, media_type=media_type)
 
 
-def _model(entry: Entry, loaded: Loaded | None) -> dict[str, Any]:
+def _model(entry: Entry, loaded: Loaded | None, *, default: bool, in_memory: bool) -> dict[str, Any]:
     return {
         "name": entry.name,
         "task": entry.task,
@@ -67,6 +77,8 @@ def _model(entry: Entry, loaded: Loaded | None) -> dict[str, Any]:
         "threshold": entry.threshold,
         "sha256": loaded.file.sha256 if loaded else entry.sha256,
         "loaded": loaded is not None,
+        "default": default,
+        "in_memory": in_memory,
     }
 
 
@@ -92,10 +104,13 @@ def _info_09(state: State) -> dict[str, Any]:
     }
     if state.compat:
         return known
+    named = state.runtime.networks.named if state.runtime else {}
     ours = {
         "version": __version__,
         "ready": state.runtime is not None,
         "loaded": dict(state.models()),
+        "det_names": list(named.get("det", ())),
+        "rec_names": list(named.get("rec", ())),
         "det_extra_sizes": [list(size) for size in settings.det_extra_sizes],
         "return_landmarks_106": settings.def_return_landmarks_106,
     }

@@ -1,0 +1,137 @@
+"""A network on its way into memory: its file, a session, a stage that is self-tested and warm."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+
+from visage import selftest
+from visage.backends.base import ModelFile, OpenSession
+from visage.deadline import Deadline
+from visage.errors import ChecksumMismatch
+from visage.faces import Image
+from visage.families import family
+from visage.families.base import CropModel
+from visage.networks import Loaded, stamp_of
+from visage.options import ExtractOptions
+from visage.pipeline import CropStage, DetectionStage, FacePipeline
+from visage.zoo.store import Store
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+Numbers = Callable[[CropModel[T], Image], list[float]]
+ObserveBatch = Callable[[int], None]
+
+# Everything compiled and every buffer grown on warm-up: these numbers of crops are what requests bring.
+_WARM_CROPS = (1, 2, 4, 8)
+_WARM_SECONDS = 600
+
+
+class Loader:
+    """Opens networks with one backend; each context closes what it opened.
+
+    `picture` is the self-test's. Raises GraphRejected and ModelFileError.
+    """
+
+    def __init__(self, store: Store, open_session: OpenSession, picture: Image, *, threads: int) -> None:
+        self._store = store
+        self._open_session = open_session
+        self._picture = picture
+        self._threads = threads
+
+    @contextmanager
+    def detection(
+        self,
+        model: Loaded,
+        *,
+        max_batch: int,
+        max_size: tuple[int, int],
+        largest: int,
+        extra_sizes: Sequence[tuple[int, int]] = (),
+        observe_batch: ObserveBatch,
+    ) -> Iterator[DetectionStage]:
+        """A detector's stage."""
+        with self._opened(model) as detector:
+            _tested(model, selftest.detector_numbers(detector, self._picture))
+            if extra_sizes and detector.sizes.fixed:
+                only = "×".join(map(str, detector.sizes.fixed))
+                log.warning("DET_EXTRA_SIZES has no effect: %s takes pictures of %s only", model.entry.name, only)
+            stage = DetectionStage(
+                detector,
+                max_batch=max_batch,
+                max_size=max_size,
+                largest=largest,
+                extra_sizes=extra_sizes,
+                observe_batch=observe_batch,
+            )
+            with closing(stage):
+                _warm_detection(stage, self._picture, max_size)
+                yield stage
+
+    @contextmanager
+    def crops(
+        self, model: Loaded, stage_name: str, numbers: Numbers[T], *, max_batch: int, observe_batch: ObserveBatch
+    ) -> Iterator[CropStage[T]]:
+        """The stage of a network of crops, whose self-test compares `numbers`."""
+        with self._opened(model) as crop_model:
+            _tested(model, numbers(crop_model, self._picture))
+            stage: CropStage[T] = CropStage(stage_name, crop_model, max_batch=max_batch, observe_batch=observe_batch)
+            with closing(stage):
+                _warm_crops(stage, self._picture, max_batch)
+                yield stage
+
+    @contextmanager
+    def _opened(self, model: Loaded) -> Iterator[Any]:
+        self._unchanged(model)
+        with network(model, self._open_session, self._threads) as opened:
+            yield opened
+
+    def _unchanged(self, model: Loaded) -> None:
+        """A file that was replaced since the start must not answer under the name of the one that was there.
+
+        One that is gone is made again where there is a source for it.
+        """
+        if model.stamp is not None and stamp_of(model.file.path) != model.stamp:
+            found = self._store.prepare(model.entry).sha256
+            if found != model.file.sha256:
+                raise ChecksumMismatch(
+                    f"{model.entry.name}: {model.file.path} is another file than at the start (sha256 {found}, was "
+                    f"{model.file.sha256}); restart the service to use it"
+                )
+
+
+@contextmanager
+def network(model: Loaded, open_session: OpenSession, threads: int) -> Iterator[Any]:
+    """The network as its family's object; families and sessions meet here."""
+    entry = model.entry
+    file = ModelFile(entry.name, model.file.path, model.file.sha256, entry.fed(), threads)
+    with closing(open_session(file)) as session:
+        yield family(entry.family).build(session, entry.params)
+
+
+def _tested(model: Loaded, numbers: list[float]) -> None:
+    known = model.entry.canonical
+    if known is not None and known.sha256 not in (None, model.file.sha256):
+        known = None  # other weights of the same name
+    selftest.check(model.entry.name, numbers, known.numbers if known else None, known.tolerance if known else 0.0)
+
+
+def _warm_detection(stage: DetectionStage, picture: Image, max_size: tuple[int, int]) -> None:
+    """Run from the picture to aligned crops, as requests will: nothing compiles or grows on a request."""
+    # A picture to be shrunk and one to be enlarged; a low threshold, for many proposals.
+    times = 2 + max(max_size) // min(picture.width, picture.height)
+    large = Image(np.tile(picture.pixels, (times, times, 1))[:-1])
+    options = ExtractOptions(0.05, limit_faces=8, embedding=False, crops=True)
+    for image in (picture, large):
+        FacePipeline(stage).faces(image, options, Deadline(_WARM_SECONDS))
+
+
+def _warm_crops(stage: CropStage[T], picture: Image, max_batch: int) -> None:
+    crops = stage.crop.cut(picture.pixels, selftest.FACE)
+    for count in _WARM_CROPS:
+        if count <= max_batch:
+            stage.run(crops.repeat(count, axis=0), Deadline(_WARM_SECONDS))

@@ -1,0 +1,132 @@
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.networks import Embedder, FixedSession, dense, scrfd_heads
+from tests.support import REPO, models_folder
+from visage import selftest
+from visage.backends.base import ModelFile
+from visage.backends.onnx import open_session
+from visage.deadline import Deadline
+from visage.errors import ChecksumMismatch, DownloadFailed, GraphRejected
+from visage.faces import Floats, Image, Pixels
+from visage.images.decoding import Decoder, Limits
+from visage.loader import Loader
+from visage.networks import Loaded
+from visage.options import ExtractOptions
+from visage.pipeline import FacePipeline
+from visage.zoo.reading import read_catalogue
+from visage.zoo.sources import Fetching
+from visage.zoo.store import Store
+
+MIT = {"licence": {"id": "MIT"}}
+PICTURE = Decoder(Limits(10**6, 10**6)).decode((REPO / "src/visage/data/selftest.png").read_bytes())
+
+
+class Watched:
+    """A session that knows whether it was closed."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.sizes, self.max_batch = inner.sizes, inner.max_batch
+        self.closed = False
+
+    def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
+        assert not self.closed
+        answer: tuple[Floats, ...] = self._inner.run(pixels)
+        return answer
+
+    def close(self) -> None:
+        self.closed = True
+        self._inner.close()
+
+
+class House:
+    """A models folder with a detector and an embedder of a few kilobytes, and a loader of it."""
+
+    def __init__(self, folder: Path, **embedder: Any) -> None:
+        files = {"near": dense(folder / "d.onnx", scrfd_heads()), "one": Embedder.of(6).save(folder / "e.onnx")}
+        entries = {"near": {"family": "scrfd", **MIT}, "one": {"family": "arcface", **MIT, **embedder}}
+        self.store = Store(Fetching(models_folder(folder / "models", entries, files)))
+        self.catalogue = read_catalogue(self.store.folder)
+        self.sessions: list[Watched] = []
+        self.batches: list[int] = []
+
+    def loader(self, opener: Callable[[ModelFile], Any] = open_session) -> Loader:
+        def watched(file: ModelFile, /) -> Watched:
+            self.sessions.append(Watched(opener(file)))
+            return self.sessions[-1]
+
+        return Loader(self.store, watched, PICTURE, threads=1)
+
+    def model(self, name: str) -> Loaded:
+        return Loaded.prepared(self.catalogue[name], self.store)
+
+    def embedding(self, model: Loaded, loader: Loader | None = None) -> Any:
+        chosen = loader or self.loader()
+        return chosen.crops(
+            model, "embedding", selftest.embedder_numbers, max_batch=4, observe_batch=self.batches.append
+        )
+
+    def detection(self, model: Loaded) -> Any:
+        return self.loader().detection(
+            model, max_batch=1, max_size=(96, 64), largest=2048, observe_batch=self.batches.append
+        )
+
+
+def test_a_detector_is_warm_when_it_is_handed_over_and_closed_after(tmp_path: Path) -> None:
+    house, threads = House(tmp_path), threading.active_count()
+    with house.detection(house.model("near")) as stage:
+        assert len(house.batches) == 2 and threading.active_count() == threads + 1
+        found = FacePipeline(stage).faces(Image(PICTURE.pixels), ExtractOptions(0.5, embedding=False), Deadline(30))
+        assert found.faces and not house.sessions[0].closed
+    assert house.sessions[0].closed and threading.active_count() == threads
+
+
+def test_a_network_of_crops_is_warm_when_it_is_handed_over_and_closed_after(tmp_path: Path) -> None:
+    house, threads = House(tmp_path), threading.active_count()
+    with house.embedding(house.model("one")) as stage:
+        assert house.batches == [1, 2, 4]
+        crops = np.zeros((5, 112, 112, 3), np.uint8)
+        assert [len(answer.vector) for answer in stage.run(crops, Deadline(30))] == [6] * 5
+    assert house.sessions[0].closed and threading.active_count() == threads
+
+
+@pytest.mark.parametrize("fault", ["self-test", "shape"])
+def test_a_network_that_is_not_served_is_closed(tmp_path: Path, fault: str) -> None:
+    known = {"canonical": {"numbers": [9.0] * 5}} if fault == "self-test" else {}
+    house = House(tmp_path, **known)
+    loader = house.loader(open_session if known else lambda _: FixedSession(np.zeros((1, 2, 3), np.float32)))
+    with pytest.raises(GraphRejected), house.embedding(house.model("one"), loader):
+        pass
+    assert [session.closed for session in house.sessions] == [True]
+
+
+def test_a_file_that_was_replaced_since_the_start_does_not_answer_under_its_name(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    model = house.model("one")
+    Embedder.of(6, seed=4).save(model.file.path)
+    with pytest.raises(ChecksumMismatch, match=r"^one: .* is another file than at the start .*; restart the service"):
+        house.embedding(model).__enter__()
+    assert house.sessions == []
+
+
+def test_the_same_file_copied_anew_is_as_good(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    model = house.model("one")
+    os.utime(model.file.path, ns=(1, 1))
+    with house.embedding(model):
+        assert len(house.sessions) == 1
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    model = house.model("one")
+    model.file.path.unlink()
+    with pytest.raises(DownloadFailed, match=r"^one: no file at"):
+        house.embedding(model).__enter__()
