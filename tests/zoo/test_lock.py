@@ -16,11 +16,19 @@ from visage.zoo import lock as lock_module
 from visage.zoo.lock import alone, told_plainly
 
 
-def test_a_lock_is_given_back_also_after_a_failure(tmp_path: Path) -> None:
+def test_a_lock_is_given_back_also_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[FileLock] = []  # kept: a lock that is forgotten is given back as well
+
+    def kept(path: Path) -> FileLock:
+        made.append(FileLock(path))
+        return made[-1]
+
+    monkeypatch.setattr(lock_module, "FileLock", kept)
     with pytest.raises(ValueError, match="why"), alone(tmp_path / ".lock", "tiny"):
         raise ValueError("why")
+    assert [lock.is_locked for lock in made] == [False]
     with alone(tmp_path / ".lock", "tiny"):
-        pass
+        assert made[-1].is_locked
 
 
 def test_whoever_waits_says_so_and_goes_on_when_it_is_free(
