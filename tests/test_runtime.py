@@ -619,7 +619,8 @@ def test_a_detector_of_one_size_ignores_extra_sizes_and_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fixed = dense(tmp_path / "f.onnx", scrfd_heads(), size=(64, 96))
-    folder = models_folder(tmp_path / "models", {"fixed": {"family": "scrfd", **MIT}}, {"fixed": fixed})
+    entry = {"family": "scrfd", "rewrites": [], **MIT}
+    folder = models_folder(tmp_path / "models", {"fixed": entry}, {"fixed": fixed})
     closed(opened(MODELS_DIR=str(folder), DET_NAME="fixed", REC_NAME="None", DET_EXTRA_SIZES="128,320"))
     assert caplog.text.count("DET_EXTRA_SIZES has no effect: fixed takes pictures of 96×64 only") == 1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import tenacity.nap
 
@@ -26,6 +27,7 @@ from tests.zoo.bad_server import (
     whole,
 )
 from visage.errors import DownloadFailed
+from visage.zoo import download as download_module
 from visage.zoo.download import Patience, Request, WebPage, download
 
 DATA = random.Random(1).randbytes(100_000)
@@ -364,6 +366,14 @@ def test_a_redirect_is_followed_and_resumed(server: BadServer, tmp_path: Path) -
         ("/a", "bytes=50000-"),
         ("/there", "bytes=50000-"),
     ]
+
+
+def test_a_redirect_out_of_https_is_refused() -> None:
+    secure, plain = (httpx.Request("GET", f"{scheme}://example.test/a") for scheme in ("https", "http"))
+    hop = httpx.Response(302, request=secure)
+    with pytest.raises(DownloadFailed, match="from https to http"):
+        download_module._refuse(httpx.Response(200, request=plain, history=[hop]))
+    download_module._refuse(httpx.Response(200, request=secure, history=[httpx.Response(302, request=plain)]))
 
 
 def test_a_circle_of_redirects_is_told(server: BadServer, tmp_path: Path) -> None:

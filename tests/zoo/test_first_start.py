@@ -56,14 +56,14 @@ def test_a_first_start_without_a_hash_works_and_fetches_once_fault_02(
     chosen = {"REC_NAME": "None", SETTINGS[entry.task]: name}
     settings = settings_of(MODELS_DIR=str(models), **chosen, **ACCEPTED)
     with caplog.at_level(logging.WARNING):
-        first = next(model for model in prepare(settings).values() if model.entry.name == name)
+        first = next(model for model in prepare(settings).defaults.values() if model.entry.name == name)
 
     assert not first.file.verified and first.file.sha256 == digest(published)
     assert f"{name} is unverified" in caplog.text and digest(published) in caplog.text
     note = json.loads((models / "onnx" / name / f"{name}.json").read_text("utf-8"))
     assert note == {"sha256": digest(published), "from": url}
     assert _answers(first.entry, first.file.path) == 2
-    again = next(model for model in prepare(settings).values() if model.entry.name == name)
+    again = next(model for model in prepare(settings).defaults.values() if model.entry.name == name)
     assert again.file == first.file and len(server.log) == 1
 
 

@@ -341,3 +341,13 @@ def test_offline_nobody_is_asked(server: BadServer, tmp_path: Path) -> None:
     for where in (WebFile(url=url), DriveFile(gdrive=ID), ZipMember(zip=url, member="a")):
         assert lacks(where, tmp_path, drive=url, offline=True) == "not tried: OFFLINE=1"
     assert server.log == []
+
+
+def test_a_password_in_an_address_is_told_nowhere(tmp_path: Path) -> None:
+    for place in (
+        WebFile(url="https://me:secret@host.test:8443/a.onnx"),
+        ZipMember(zip="https://me:secret@host.test/a.zip", member="a.onnx"),
+    ):
+        assert "secret" not in str(source(place, Fetching(tmp_path))) and "host.test" in str(
+            source(place, Fetching(tmp_path))
+        )

@@ -191,6 +191,8 @@ def _refuse(response: httpx.Response) -> None:
         raise Interrupted(f"HTTP {status} {response.reason_phrase}", pause=_retry_after(response))
     if status not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
         raise DownloadFailed(f"HTTP {status} {response.reason_phrase}")
+    if response.url.scheme == "http" and any(before.url.scheme == "https" for before in response.history):
+        raise DownloadFailed("it redirects from https to http, where anybody may put another file in its place")
     if response.headers.get("content-type", "").startswith("text/html"):
         text = next(response.iter_bytes(_PAGE), b"").decode("utf-8", "replace")
         raise WebPage("a web page came instead of a file", text)

@@ -11,7 +11,7 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from visage.errors import DownloadFailed
 from visage.zoo.catalogue import DriveFile, LocalFile, PackageFile, Place, WebFile, ZipMember
@@ -109,7 +109,7 @@ class WebSource:
         download(Request(self._url, most), into, meter, self._fetching.patience)
 
     def __str__(self) -> str:
-        return self._url
+        return _shown(self._url)
 
 
 class DriveSource:
@@ -190,7 +190,7 @@ class ZipSource:
         return alone(self._archive.with_name(f".{self._archive.name}.lock"), self._archive.name)
 
     def __str__(self) -> str:
-        return f"{self._where.zip} ({self._where.member})"
+        return f"{_shown(self._where.zip)} ({self._where.member})"
 
 
 class BrokenArchive(DownloadFailed):
@@ -229,6 +229,12 @@ _KINDS: Mapping[type[Any], Callable[[Any, Fetching], ModelSource]] = {
 def source(where: Place, fetching: Fetching) -> ModelSource:
     """What fetches a catalogue's source."""
     return _KINDS[type(where)](where, fetching)
+
+
+def _shown(url: str) -> str:
+    """The address without a user and password in it: logs, notes and errors repeat it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _online(fetching: Fetching) -> None:
