@@ -28,7 +28,8 @@ from tests.zoo.bad_server import (
 )
 from visage.errors import DownloadFailed
 from visage.zoo import download as download_module
-from visage.zoo.download import Patience, Request, WebPage, download
+from visage.zoo.download import Request, WebPage, download
+from visage.zoo.patience import Patience
 
 DATA = random.Random(1).randbytes(100_000)
 OTHER = random.Random(2).randbytes(100_000)
@@ -436,7 +437,7 @@ def test_a_line_that_is_slow_for_a_moment_is_not_given_up(server: BadServer, tmp
 def test_a_disk_without_room_is_told_before_it_is_full(
     server: BadServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visage.zoo.download.shutil.disk_usage", lambda _: SimpleNamespace(free=99_999))
+    monkeypatch.setattr("visage.zoo.part.shutil.disk_usage", lambda _: SimpleNamespace(free=99_999))
     with pytest.raises(OSError, match=r"No space left on device for 0\.1 MB"):
         fetch(server.at("/a", whole(DATA)), tmp_path)
     assert list(tmp_path.iterdir()) == []
