@@ -72,7 +72,7 @@ def _floats(value: Any, single: bool) -> Any:
     if isinstance(value, list):
         return [_floats(inner, single) for inner in value]
     if isinstance(value, np.ndarray):
-        return value.astype(np.float32 if single else np.float64)
+        return value.astype(np.float32 if single else np.float64) if value.dtype.kind == "f" else value
     if isinstance(value, float) and single:
         return np.float32(value)
     return value
