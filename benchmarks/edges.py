@@ -1,12 +1,13 @@
 """What the edges cost: reading a request and writing an answer, with networks that take no time.
 
-Prints Markdown. The service runs whole but for its networks, which answer at once what they are told to: real sockets,
-uvicorn, the door, parsing, JPEG decoding and the answer's writing. Two tables: one picture of 500 KB by each way in
-(the picture is not decoded: what is left is the way), and answers with 1 and 400 faces of 512 numbers by each way out.
-The client is a bare socket in another process; every number is a median of requests that alternate between the ways.
+Prints Markdown. Ways in: the service runs whole but for its networks, over real sockets; one file by each form of
+request, of a size and of nearly none. The decoder refuses it by its first bytes: what is left is the way. The client is
+a bare socket in another process. Ways out: an answer with 1 and 400 faces of 512 numbers, made and written, without a
+socket. Every number is a median; requests alternate between the ways. An argument is the number of rounds.
 """
 
 import base64
+import contextlib
 import json
 import multiprocessing
 import os
@@ -20,68 +21,52 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import msgpack
 import numpy as np
 import uvicorn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.support import ConstantDetector, constant_runtime, settings_of
+from tests.support import constant_runtime, settings_of
+
 from visage import logs
+from visage.api.answers import Shape, extraction
 from visage.api.app import create_app
+from visage.api.encoding import JSON, MSGPACK, render
 from visage.cli.serve import server_config
-from visage.faces import Detections, Embedding, Floats, ImageBatch, Pixels
-from visage.families.base import ALIGNED
+from visage.faces import Embedding, Face, ImageFaces, Outcome
+from visage.options import ExtractOptions
 
 ROUNDS = 150
-PICTURE_BYTES = 500_000
-FEW, MANY = 1, 400
+SIZES = (64, 500_000, 3_000_000)
+FACES = (1, 400)
 
 
-class Finds(ConstantDetector):
-    """As many faces as its name says, whatever it is shown."""
-
-    def __init__(self, count: int) -> None:
-        self.boxes = np.tile(ConstantDetector.boxes[:1], (count, 1))
-        self.scores = np.linspace(0.99, 0.9, count, dtype=np.float32)
-        self.landmarks = np.tile(ConstantDetector.landmarks[:1], (count, 1, 1))
-
-    def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
-        return [Detections(self.boxes, self.scores, self.landmarks)] * len(thresholds)
+def no_picture(size: int) -> bytes:
+    """A file that the decoder refuses by its first bytes."""
+    return b"\x00" * 16 + np.random.default_rng(2).bytes(size - 16)
 
 
-class Embeds:
-    """512 numbers that print at full length."""
-
-    crop = ALIGNED
-    max_batch = 0
-
-    def __init__(self) -> None:
-        raw = np.random.default_rng(1).normal(0, 1, 512).astype(np.float32)
-        self._answer = Embedding(raw / np.linalg.norm(raw), float(np.linalg.norm(raw)))
-
-    def predict(self, crops: Pixels, /) -> list[Embedding]:
-        return [self._answer] * len(crops)
-
-
-def small_picture() -> bytes:
-    """640×480, some kilobytes: its decoding is the same on every way."""
-    return bytes(cv2.imencode(".jpg", np.full((480, 640, 3), 128, np.uint8))[1])
-
-
-def no_picture() -> bytes:
-    """500 KB that the decoder refuses by their first bytes."""
-    return b"\x00" * 16 + np.random.default_rng(2).bytes(PICTURE_BYTES - 16)
+def outcome(faces: int) -> Outcome:
+    """So many faces of 512 numbers that print at full length."""
+    raw = np.random.default_rng(1).normal(0, 1, (faces, 512)).astype(np.float32)
+    unit = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    box, points = np.array([100.5, 100.5, 200.7, 230], np.float32), np.full((5, 2), 150.5, np.float32)
+    known = [Face(i, box, 0.912345678, points, Embedding(unit[i], 12.345678)) for i in range(faces)]
+    return Outcome(ImageFaces(known, 0.5, (640, 480)))
 
 
 def ways_in(data: bytes) -> dict[str, bytes]:
     """The whole request, head and body, by the name of its form."""
     boundary = uuid.uuid4().hex
     form = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n'
-        f"Content-Type: image/jpeg\r\n\r\n"
-    ).encode() + data + f"\r\n--{boundary}--\r\n".encode()
+        (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n'
+            f"Content-Type: image/jpeg\r\n\r\n"
+        ).encode()
+        + data
+        + f"\r\n--{boundary}--\r\n".encode()
+    )
     return {
         "raw body": request("image/jpeg", data),
         "msgpack": request("application/msgpack", bytes(msgpack.packb({"images": {"data": [data]}}))),
@@ -100,10 +85,9 @@ def request(kind: str, body: bytes, path: str = "/extract", accept: str = "*/*")
 class Served:
     """The application on a port of its own, in this process's other thread."""
 
-    def __init__(self, faces: int) -> None:
-        settings = settings_of(LOG_LEVEL="INFO", MAX_FACES="1000")
-        more = {"detector": Finds(faces), "embedder": Embeds()}
-        app = create_app(settings, opener=lambda s, w: constant_runtime(s, w, **more))
+    def __init__(self) -> None:
+        settings = settings_of()
+        app = create_app(settings, opener=constant_runtime)
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self._server = uvicorn.Server(server_config(settings, app))
@@ -151,29 +135,45 @@ def elsewhere(work: Callable[..., Any], *given: Any) -> Any:
 
 
 def main() -> int:
-    logs.configure("INFO", "text")
-    sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - the log's lines are written, and not shown
-    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, {time.strftime('%Y-%m-%d')}; medians of {ROUNDS}\n")
-    served = Served(FEW)
-    large, small = ways_in(no_picture()), ways_in(b"\x00" * 64)
-    names = list(large)
-    times = elsewhere(timed, served.port, [*large.values(), *small.values()], ROUNDS)
-    served.stop()
-    print(f"| way in | {PICTURE_BYTES // 1000} KB, ms | 64 bytes, ms | bytes on the wire |\n|---|---|---|---|")
-    for name, whole, bare in zip(names, times[: len(names)], times[len(names) :], strict=True):
-        print(f"| {name} | {whole:.2f} | {bare:.2f} | {len(large[name])} |")
-    print("\n| way out | faces | ms | without vectors, ms |\n|---|---|---|---|")
-    for faces in (FEW, MANY):
-        served = Served(faces)
-        body = small_picture()
-        kinds = {"JSON": "application/json", "msgpack": "application/x-msgpack"}
-        full = [request("image/jpeg", body, accept=kind) for kind in kinds.values()]
-        less = [request("image/jpeg", body, "/extract?extract_embedding=0", kind) for kind in kinds.values()]
-        times = elsewhere(timed, served.port, [*full, *less], ROUNDS if faces == FEW else 30)
-        served.stop()
-        for name, whole, bare in zip(kinds, times[:2], times[2:], strict=True):
-            print(f"| {name} | {faces} | {whole:.2f} | {bare:.2f} |")
+    # The log's lines are made and written, and not shown.
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
+        logs.configure("INFO", "text")
+        tables(int(sys.argv[1]) if sys.argv[1:] else ROUNDS)
     return 0
+
+
+def tables(rounds: int) -> None:
+    print(
+        f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, {time.strftime('%Y-%m-%d')}; medians of {rounds}\n"
+    )
+    served = Served()
+    ways = {size: ways_in(no_picture(size)) for size in SIZES}
+    columns = {
+        size: dict(zip(forms, elsewhere(timed, served.port, list(forms.values()), rounds), strict=True))
+        for size, forms in ways.items()
+    }
+    served.stop()
+    print("| way in | " + " | ".join(f"{size:,} bytes, ms" for size in SIZES) + " |\n|---|" + "---|" * len(SIZES))
+    for name in ways[SIZES[0]]:
+        print(f"| {name} | " + " | ".join(f"{columns[size][name]:.2f}" for size in SIZES) + " |")
+    print("\n| way out | faces | made, ms | written, ms | bytes |\n|---|---|---|---|---|")
+    for faces in FACES:
+        for kind in (JSON, MSGPACK):
+            made, written, size = answer_times([outcome(faces)], kind, rounds)
+            print(f"| {kind} | {faces} | {made:.3f} | {written:.3f} | {size} |")
+
+
+def answer_times(outcomes: list[Outcome], kind: str, rounds: int) -> tuple[float, float, int]:
+    """Median milliseconds of making and of writing an answer, and its length."""
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        answer = extraction(outcomes, ExtractOptions(), Shape(landmarks=True), total_ms=1.5, models={}, warnings=[])
+        middle = time.perf_counter()
+        body = render(answer, kind).body
+        times.append((middle - started, time.perf_counter() - middle))
+    made, written = np.median(times, axis=0) * 1000
+    return float(made), float(written), len(body)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,17 @@ def test_without_real_weights_the_table_of_extra_sizes_is_skipped_with_a_line(tm
     assert done.stdout.startswith("skipped: ") and done.stdout.count("\n") == 1
 
 
+def test_the_edges_are_measured_by_every_way() -> None:
+    command = [sys.executable, REPO / "benchmarks" / "edges.py", "1"]
+    env = {"PYTHONPATH": str(REPO / "src")}
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ") and ", ms" not in line]
+    assert [row[0].strip() for row in rows[:4]] == ["raw body", "msgpack", "multipart", "JSON"]
+    assert [int(row[1]) for row in rows[4:]] == [1, 1, 400, 400]
+    assert all(float(number) > 0 for row in rows for number in row[2:])
+
+
 @pytest.fixture(scope="module")
 def script() -> Any:
     spec = importlib.util.spec_from_file_location("extra_sizes", SCRIPT)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
@@ -97,6 +98,19 @@ def test_every_format_that_is_read_is_read_here(client: Client) -> None:
         file = io.BytesIO()
         PIL.Image.new("RGB", (64, 48)).save(file, form)
         assert send(client, file.getvalue(), kind=f"image/{form.lower()}").json()["data"][0]["status"] == "ok"
+
+
+@pytest.mark.parametrize("space", ["", " ", "\r\n\t "])
+@pytest.mark.parametrize("path", ["/extract", "/draw_detections"])
+def test_octets_may_be_json_too(client: Client, path: str, space: str) -> None:
+    body = (space + json.dumps({"images": {"data": [b64(PHOTO)]}})).encode()
+    octets = send(client, body, "threshold=rubbish", path, "application/octet-stream")
+    plain = send(client, body, "", path, "application/json")
+    assert octets.status_code == 200
+    if path == "/extract":
+        assert steady(octets.json()) == steady(plain.json()) and octets.json()["data"][0]["faces"]
+    else:
+        assert octets.content == plain.content
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-jpeg", "imagejpeg", "application/octet"])

@@ -54,7 +54,7 @@ async def draw_detections(request: Request) -> Response:
 
     `curl --data-binary @a.jpg -H 'Content-Type: image/jpeg' -o drawn.jpg http://127.0.0.1:18080/draw_detections`
     """
-    if is_picture(request):
+    if await is_picture(request):
         fields, data = await read_picture(request, DrawFields)
         return await _drawn(request, fields, Raw(data), place="query")
     body = await read_body(request, DrawBody)

@@ -64,7 +64,7 @@ async def extract(request: Request) -> Response:
 
     `curl --data-binary @a.jpg -H 'Content-Type: image/jpeg' 'http://127.0.0.1:18080/extract?return_landmarks=true'`
     """
-    if is_picture(request):
+    if await is_picture(request):
         fields, data = await read_picture(request, ExtractFields)
         return await _answer(request, fields, [Raw(data)], [], place="query")
     settings = state_of(request).settings
