@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 
 from tests.support import REPO
 
-SCRIPT = REPO / "benchmarks" / "extra_sizes.py"
+BENCHMARKS = REPO / "benchmarks"
+SCRIPT = BENCHMARKS / "extra_sizes.py"
 
 
 def test_without_real_weights_the_table_of_extra_sizes_is_skipped_with_a_line(tmp_path: Path) -> None:
@@ -24,14 +26,41 @@ def test_without_real_weights_the_table_of_extra_sizes_is_skipped_with_a_line(tm
     assert done.stdout.startswith("skipped: ") and done.stdout.count("\n") == 1
 
 
-@pytest.fixture(scope="module")
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("extra_sizes", SCRIPT)
+def test_the_edges_are_measured_by_every_way() -> None:
+    command = [sys.executable, BENCHMARKS / "edges.py", "1"]
+    env = {"PYTHONPATH": str(REPO / "src")}
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ") and ", ms" not in line]
+    assert [row[0].strip() for row in rows[:4]] == ["raw body", "msgpack", "multipart", "JSON"]
+    assert [int(row[1]) for row in rows[4:]] == [1, 1, 400, 400]
+    assert all(float(number) > 0 for row in rows for number in row[2:])
+
+
+def imported(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["extra_sizes"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    return imported("extra_sizes")
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "of"),
+    [((3000, 2000), 2, 2), ((3000, 2000), 8, 4), ((5120, 5120), 8, 8), ((5119, 5119), 8, 4), ((1279, 600), 8, 1)],
+)
+def test_a_scaled_picture_is_no_smaller_than_what_is_fitted(size: tuple[int, int], least: int, of: int) -> None:
+    scaled = imported("scaled_decode")
+    assert scaled.fraction(*size, least) == of
+    data = simplejpeg.encode_jpeg(np.zeros((size[1], size[0], 3), np.uint8))
+    pixels, milliseconds = scaled.decoded(data, of)
+    assert pixels.shape[:2] == (-(-size[1] // of), -(-size[0] // of)) and milliseconds > 0
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ async def called(
     path: str,
     receive: Callable[[], Awaitable[Message]],
     headers: Sequence[tuple[str, str]] = (),
+    query: bytes = b"",
 ) -> list[Message]:
     """POST `path` as a server would hand it over; what the application sent."""
     sent: list[Message] = []
@@ -87,7 +88,7 @@ async def called(
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query,
         "root_path": "",
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
         "client": ("192.0.2.1", 5),

@@ -66,4 +66,6 @@ def _text(logger: Any, name: str, event: Any) -> str:
 
 def _one_line(text: str) -> str:
     """Control characters escaped: what a caller sent must not look like a line of ours."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

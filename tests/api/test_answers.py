@@ -4,10 +4,13 @@ import base64
 from typing import Any
 
 import cv2
+import msgpack
 import numpy as np
+import orjson
 import pytest
 
 from visage.api.answers import Form, Shape, embeddings, extraction, jpeg, png, shape_of
+from visage.api.encoding import JSON, MSGPACK, render
 from visage.errors import ImageUndecodable
 from visage.faces import Embedding, Face, GenderAge, ImageFaces, MaskScores, Outcome
 from visage.options import ExtractOptions
@@ -63,8 +66,13 @@ def embedded(*outcomes: Outcome, shape: Shape | None = None, warnings: list[str]
 def face_of(face: Face, shape: Shape, options: ExtractOptions = EVERYTHING) -> dict[str, Any]:
     answer = extracted(found(face), shape=shape, options=options)
     image = answer[0] if shape.listed else answer["data"][0]["faces"]
-    only: dict[str, Any] = image[0]
-    return only
+    return plain(image[0])
+
+
+def plain(face: dict[str, Any]) -> dict[str, Any]:
+    """A face with its pixels as lists."""
+    pixels = ("bbox", "landmarks", "landmarks_106")
+    return {key: value.tolist() if key in pixels and value is not None else value for key, value in face.items()}
 
 
 def keys(value: dict[str, Any]) -> str:
@@ -261,7 +269,7 @@ def test_embeddings_of_crops_in_the_form_of_0_9(form: Form) -> None:
     (entry,) = answer["data"]
     assert keys(entry) == "status took_ms faces"
     assert (entry["status"], entry["took_ms"]) == ("ok", 0)
-    (face,) = entry["faces"]
+    face = plain(*entry["faces"])
     assert keys(face) == f"{ATTRIBUTES_09} bbox size prob status"
     assert (face["bbox"], face["size"], face["prob"], face["status"]) == ([0, 0, 112, 112], 112, 1.0, "ok")
     assert face["norm"] == 6690.5
@@ -295,3 +303,15 @@ def test_what_is_to_be_said_of_a_crop_is_said() -> None:
     answer = embedded(resized, warnings=["urls won"])
     assert answer["warnings"] == ["urls won"]
     assert answer["data"][0]["warnings"] == ["the crop was resized"]
+
+
+@pytest.mark.parametrize("media_type", [JSON, MSGPACK])
+def test_pixels_are_written_as_whole_numbers_however_their_arrays_lie_in_memory(media_type: str) -> None:
+    across = np.asfortranarray(BARE.landmarks)
+    assert not across.flags.c_contiguous
+    face = Face(0, np.array([100.9, -3.7, 200.2, 1e6], np.float32)[::-1][::-1], 0.5, across)
+    answer = extracted(found(face), shape=Shape(landmarks=True), options=DETECTION)
+    written = bytes(render(answer, media_type).body)
+    (read,) = (orjson.loads(written) if media_type == JSON else msgpack.unpackb(written))["data"][0]["faces"]
+    assert read["bbox"] == [100, -3, 200, 1_000_000] and read["landmarks"] == BARE.landmarks.astype(int).tolist()
+    assert {type(value) for value in [*read["bbox"], *read["landmarks"][0]]} == {int}

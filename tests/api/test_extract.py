@@ -149,15 +149,10 @@ def test_under_compat_a_refusal_has_fastapis_shape_only(version: str) -> None:
         assert isinstance(large.json()["detail"], str)
 
 
-@pytest.mark.parametrize("content_type", ["image/jpeg", "multipart/form-data; boundary=x"])
-def test_a_bare_upload_is_told_where_to_go(client: Client, content_type: str) -> None:
-    (fault,) = check_invalid_header(post(client, PHOTO, content_type))
+def test_a_form_is_told_where_to_go(client: Client) -> None:
+    (fault,) = post(client, PHOTO, "multipart/form-data; boundary=x").json()["detail"]
+    assert fault["loc"] == ["header", "content-type"]
     assert "/multipart/extract" in fault["msg"]
-
-
-def check_invalid_header(answer: Any) -> list[dict[str, Any]]:
-    assert answer.status_code == 422
-    return list(answer.json()["detail"])
 
 
 def test_unknown_fields_are_ignored_and_null_is_the_default(client: Client) -> None:

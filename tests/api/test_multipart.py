@@ -1,12 +1,18 @@
 """Forms: files and fields."""
 
+import asyncio
+import os
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from tests.support import Client, b64, constant_client
 from tests.wire import CROP, PHOTO, TEXT
+from visage.api.bodies import read_form
+from visage.api.schemas import ExtractFields
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +123,30 @@ def test_a_form_that_is_cut_off_is_refused(client: Client) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\ncut off'
     answer = client.post("/multipart/extract", content=body, headers={"content-type": BOUND})
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("sizes", [(0,), (1, 0, 2), (3_000_000,), (70_000, 0, 1_500_000, 13)])
+@pytest.mark.parametrize("step", [1000, 65_536, 10**8])
+def test_files_of_any_size_come_whole_in_order_and_touch_no_disk(
+    sizes: tuple[int, ...], step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", None)
+    files = [(b"\r\n--x" + os.urandom(size))[:size] for size in sizes]
+    head = b'--bound\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+    field = b'--bound\r\nContent-Disposition: form-data; name="threshold"\r\n\r\n0.5\r\n'
+    body = b"".join(head + data + b"\r\n" for data in files) + field + b"--bound--\r\n"
+    messages: list[Any] = [
+        {"type": "http.request", "body": body[i : i + step], "more_body": i + step < len(body)}
+        for i in range(0, len(body), step)
+    ]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    headers = [(b"content-type", b"Multipart/Form-Data; boundary=bound")]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    fields, read = asyncio.run(read_form(request, ExtractFields, 4))
+    assert read == files and fields.threshold == 0.5
 
 
 def test_a_form_of_very_many_or_very_long_fields_is_refused(client: Client) -> None:

@@ -8,14 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tests.support import REPO, Server, b64, extract, models_folder, served, wait_ready
+from tests.support import REPO, Server, b64, extract, models_folder, served, settings_of, wait_ready
 from tests.wire import gauge
+from visage.cli.serve import server_config
 
 
 def started(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -46,6 +50,26 @@ def server(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def client(server: Server) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_every_process_runs_the_fast_loop_and_parser(workers: str) -> None:
+    config = server_config(settings_of(NUM_WORKERS=workers), partial(lambda: None))
+    assert config.get_loop_factory() is uvloop.new_event_loop
+    config.load()
+    assert config.http_protocol_class is HttpToolsProtocol
+
+
+def test_a_picture_as_the_body_over_a_real_socket(client: httpx.Client, hopper: bytes) -> None:
+    headers = {"content-type": "image/jpeg"}
+    for body in (hopper, iter([hopper[:1000], hopper[1000:]])):  # of a length told beforehand, and in chunks
+        answer = client.post("/extract?extract_embedding=false", content=body, headers=headers)
+        assert len(answer.json()["data"][0]["faces"]) == 1
+    # A refusal that does not wait for the body leaves the connection usable.
+    for _ in range(3):
+        refused = client.post("/extract?threshold=2", content=hopper * 20, headers=headers)
+        assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", "threshold"])
+    assert client.get("/ready").status_code == 200
 
 
 def test_a_served_face_is_found(client: httpx.Client, hopper: bytes) -> None:

@@ -28,6 +28,12 @@ def packed(_: Any, value: Any) -> bytes:
         return json.dumps(value, default=str).encode()
 
 
+@schemathesis.serializer("image/*", "application/octet-stream")
+def bare(_: Any, value: Any) -> bytes:
+    """A picture's bytes, or what is none."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+
+
 schema = schemathesis.openapi.from_asgi("/openapi.json", constant_app())
 schema.config.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 

@@ -196,8 +196,8 @@ def _width(face: Face) -> int:
 
 
 def _whole(values: Any) -> Any:
-    """Pixels cut toward zero, as nested lists."""
-    return np.trunc(values).astype(int).tolist()
+    """Pixels cut toward zero, as arrays: both writers take them as they are, quicker than lists."""
+    return np.array(values, np.int64, order="C")
 
 
 def jpeg(pixels: Pixels, quality: int) -> bytes:

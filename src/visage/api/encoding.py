@@ -21,7 +21,9 @@ def is_msgpack(content_type: str) -> bool:
 
 def accepts(header: str | None, offered: tuple[str, ...], default: str) -> str:
     """The type among `offered` that an Accept header likes best; `default` where it likes several, any or none."""
-    ranges = [item for item in (header or "").lower().split(",") if "/" in item]  # a malformed one costs itself only
+    if header is None or header in ("*/*", default):  # what nearly every caller says
+        return default
+    ranges = [item for item in header.lower().split(",") if "/" in item]  # a malformed one costs itself only
     if not ranges:
         return default
     try:
@@ -72,7 +74,7 @@ def _floats(value: Any, single: bool) -> Any:
     if isinstance(value, list):
         return [_floats(inner, single) for inner in value]
     if isinstance(value, np.ndarray):
-        return value.astype(np.float32 if single else np.float64)
+        return value.astype(np.float32 if single else np.float64) if value.dtype.kind == "f" else value
     if isinstance(value, float) and single:
         return np.float32(value)
     return value

@@ -61,7 +61,7 @@ def _serve_here(settings: Settings, listening: socket.socket, address: str) -> i
         else:
             log.info("visage is ready: %s (try it: %s/docs)", address, address)
 
-    server = uvicorn.Server(_config(settings, create_app(settings, opened=opened)))
+    server = uvicorn.Server(server_config(settings, create_app(settings, opened=opened)))
     log.info("visage starts: %s", address)
     server.run(sockets=[listening])
     return 1 if failed else 0
@@ -72,14 +72,14 @@ def _serve_in_processes(settings: Settings, listening: socket.socket, address: s
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
     log.info("visage starts %d workers: %s", settings.num_workers, address)
     try:
-        workers = Multiprocess(_config(settings, partial(application, address)), sockets=[listening])
+        workers = Multiprocess(server_config(settings, partial(application, address)), sockets=[listening])
         workers.run()
     finally:
         shutil.rmtree(Path(folder), ignore_errors=True)
     return 1 if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes) else 0
 
 
-def _config(settings: Settings, app: object) -> uvicorn.Config:
+def server_config(settings: Settings, app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         factory=isinstance(app, partial),

@@ -157,6 +157,7 @@ def _chunks_are_plausible(data: bytes) -> bool:
 
 
 def _jpeg(data: bytes) -> tuple[Pixels, tuple[str, ...]]:
+    """At full size, however large: docs/decisions/0008."""
     try:
         return simplejpeg.decode_jpeg(data, "BGR", strict=True), ()
     except ValueError:

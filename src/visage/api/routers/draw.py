@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from visage.api import answers
-from visage.api.bodies import answering, image_sources, missing, read_body, read_form
+from visage.api.bodies import answering, image_sources, is_picture, missing, read_body, read_form, read_picture
 from visage.api.context import context_of
+from visage.api.documents import picture_content, query_parameters, schema
 from visage.api.encoding import accepts
 from visage.api.schemas import DrawBody, DrawFields, Problem
 from visage.api.state import state_of
@@ -18,6 +19,7 @@ from visage.networks import described
 router = APIRouter(tags=["pictures"])
 
 _EXAMPLE = {"images": {"urls": ["grace_hopper.jpg"]}, "threshold": 0.6}
+_QUERY_EXAMPLES = {"threshold": 0.6, "draw_scores": False}
 _JPEG, _PNG = "image/jpeg", "image/png"
 _QUALITY = 95
 
@@ -32,24 +34,29 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _schema(model: type) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
-
-
 @router.post(
     "/draw_detections",
     summary="Draw the faces of an image",
     responses=_ANSWERS,
     response_class=Response,
     openapi_extra={
+        "parameters": query_parameters(DrawFields, _QUERY_EXAMPLES),
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _schema(DrawBody), "example": _EXAMPLE}},
-        }
+            "content": {"application/json": {"schema": schema(DrawBody), "example": _EXAMPLE}, **picture_content()},
+        },
     },
 )
 async def draw_detections(request: Request) -> Response:
-    """The first image with boxes, landmarks, scores and sizes drawn in."""
+    """The first image with boxes, landmarks, scores and sizes drawn in.
+
+    Or a picture's file as the body, with the fields in the query:
+
+    `curl --data-binary @a.jpg -H 'Content-Type: image/jpeg' -o drawn.jpg http://127.0.0.1:18080/draw_detections`
+    """
+    if await is_picture(request):
+        fields, data = await read_picture(request, DrawFields)
+        return await _drawn(request, fields, Raw(data), place="query")
     body = await read_body(request, DrawBody)
     settings = state_of(request).settings
     sources, _ = image_sources(body.images, body.headers_or(settings), settings.max_images)
@@ -70,7 +77,7 @@ async def draw_detections(request: Request) -> Response:
                 "multipart/form-data": {
                     "schema": {
                         "allOf": [
-                            _schema(DrawFields),
+                            schema(DrawFields),
                             {
                                 "type": "object",
                                 "required": ["file"],
@@ -91,10 +98,10 @@ async def multipart_draw_detections(request: Request) -> Response:
     return await _drawn(request, fields, Raw(files[0]))
 
 
-async def _drawn(request: Request, fields: DrawFields, source: ImageSource) -> Response:
+async def _drawn(request: Request, fields: DrawFields, source: ImageSource, place: str = "body") -> Response:
     state, context = state_of(request), context_of(request)
     options, runtime = fields.options(state.settings), state.ready()
-    networks = answering(options, runtime.networks)
+    networks = answering(options, runtime.networks, place)
     context.models = described(networks)
     image = await runtime.service.read(source, context.deadline)
     found = await runtime.service.faces(image, options, context.deadline)

@@ -6,8 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from visage.api.answers import embeddings, extraction, shape_of
-from visage.api.bodies import answering, image_sources, missing, read_body, read_form
+from visage.api.bodies import answering, image_sources, is_picture, missing, read_body, read_form, read_picture
 from visage.api.context import RequestContext, context_of
+from visage.api.documents import picture_content, query_parameters, schema
 from visage.api.encoding import MSGPACK, answer_type, render
 from visage.api.schemas import ExtractAnswer, ExtractBody, ExtractFields, Problem
 from visage.api.state import state_of
@@ -35,11 +36,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _schema(model: type) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
-
-
 _EXAMPLE = {"images": {"urls": ["grace_hopper.jpg"]}, "threshold": 0.6, "return_landmarks": True}
+_QUERY_EXAMPLES = {"threshold": 0.6, "return_landmarks": True, "max_size": [640, 480]}
 
 
 @router.post(
@@ -47,20 +45,28 @@ _EXAMPLE = {"images": {"urls": ["grace_hopper.jpg"]}, "threshold": 0.6, "return_
     summary="Faces of images",
     responses=_ANSWERS,
     openapi_extra={
+        "parameters": query_parameters(ExtractFields, _QUERY_EXAMPLES),
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _schema(ExtractBody), "example": _EXAMPLE},
-                MSGPACK: {"schema": _schema(ExtractBody)},
+                "application/json": {"schema": schema(ExtractBody), "example": _EXAMPLE},
+                MSGPACK: {"schema": schema(ExtractBody)},
+                **picture_content(),
             },
-        }
+        },
     },
 )
 async def extract(request: Request) -> Response:
     """Boxes, landmarks, aligned crops, embeddings and attributes for every face of every image.
 
-    A bad image is `failed` in a 200; its neighbours keep their faces.
+    A bad image is `failed` in a 200; its neighbours keep their faces. The leanest way to send one picture is its
+    file as the body, with the fields in the query:
+
+    `curl --data-binary @a.jpg -H 'Content-Type: image/jpeg' 'http://127.0.0.1:18080/extract?return_landmarks=true'`
     """
+    if await is_picture(request):
+        fields, data = await read_picture(request, ExtractFields)
+        return await _answer(request, fields, [Raw(data)], [], place="query")
     settings = state_of(request).settings
     body = await read_body(request, ExtractBody)
     sources, warnings = image_sources(body.images, body.headers_or(settings), settings.max_images)
@@ -78,7 +84,7 @@ async def extract(request: Request) -> Response:
                 "multipart/form-data": {
                     "schema": {
                         "allOf": [
-                            _schema(ExtractFields),
+                            schema(ExtractFields),
                             {
                                 "type": "object",
                                 "required": ["files"],
@@ -102,10 +108,13 @@ async def multipart_extract(request: Request) -> Response:
     return await _answer(request, fields, [Raw(data) for data in files], [])
 
 
-async def _answer(request: Request, fields: ExtractFields, sources: list[ImageSource], warnings: list[str]) -> Response:
+async def _answer(
+    request: Request, fields: ExtractFields, sources: list[ImageSource], warnings: list[str], place: str = "body"
+) -> Response:
+    """`place`: where the fields came from, for what is to be said of them."""
     state, context = state_of(request), context_of(request)
     options, runtime = fields.options(state.settings), state.ready()
-    context.models = described(answering(options, runtime.networks))
+    context.models = described(answering(options, runtime.networks, place))
     outcomes = await runtime.service.extract(sources, options, context.deadline, crops=bool(fields.embed_only))
     context.count(outcomes)
     media_type = answer_type(", ".join(request.headers.getlist("accept")), bool(fields.msgpack))
