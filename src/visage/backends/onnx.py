@@ -46,6 +46,9 @@ def open_session(model: ModelFile, /) -> OnnxSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = model.threads
     options.inter_op_num_threads = 1
+    # An arena keeps the most that a run ever needed, for each session (measured: 43 MB for four faces in SFace, where
+    # going without costs 0-1 % of the time).
+    options.enable_cpu_mem_arena = False
     options.log_severity_level = _QUIET
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
