@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -81,3 +82,28 @@ def test_a_timer_of_the_event_loop_never_rings_before_the_deadline_is_over(secon
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for _ in range(20):
             runner.run(rung())
+
+
+def test_who_hangs_up_wakes_the_thread_that_waits_and_what_has_not_begun_does_not_begin() -> None:
+    deadline, waiting = Deadline(60), threading.Event()
+    begun: Future[int] = Future()
+    begun.set_running_or_notify_cancel()
+    queued: Future[int] = Future()
+    told: list[type[BaseException]] = []
+
+    def wait() -> None:
+        waiting.set()
+        try:
+            deadline.wait([queued, begun])
+        except DeadlineExceeded as error:
+            told.append(type(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    waiting.wait(10)
+    time.sleep(0.02)
+    deadline.cancel()
+    thread.join(10)
+
+    assert told == [DeadlineExceeded]
+    assert queued.cancelled() and not begun.cancelled()

@@ -20,6 +20,7 @@ from visage.loader import Loader
 from visage.networks import Loaded
 from visage.options import ExtractOptions
 from visage.pipeline import FacePipeline
+from visage.scheduling import Load
 from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import Fetching
 from visage.zoo.store import Store
@@ -62,7 +63,7 @@ class House:
             self.sessions.append(Watched(opener(file)))
             return self.sessions[-1]
 
-        return Loader(self.store, watched, PICTURE, threads=1)
+        return Loader(self.store, watched, PICTURE, threads=1, load=Load(1))
 
     def model(self, name: str) -> Loaded:
         return Loaded.prepared(self.catalogue[name], self.store)
@@ -82,7 +83,7 @@ class House:
 def test_a_detector_is_warm_when_it_is_handed_over_and_closed_after(tmp_path: Path) -> None:
     house, threads = House(tmp_path), threading.active_count()
     with house.detection(house.model("near")) as stage:
-        assert len(house.batches) == 2 and threading.active_count() == threads + 1
+        assert len(house.batches) == 3 and threading.active_count() == threads + 1
         found = FacePipeline(stage).faces(Image(PICTURE.pixels), ExtractOptions(0.5, embedding=False), Deadline(30))
         assert found.faces and not house.sessions[0].closed
     assert house.sessions[0].closed and threading.active_count() == threads
@@ -91,7 +92,7 @@ def test_a_detector_is_warm_when_it_is_handed_over_and_closed_after(tmp_path: Pa
 def test_a_network_of_crops_is_warm_when_it_is_handed_over_and_closed_after(tmp_path: Path) -> None:
     house, threads = House(tmp_path), threading.active_count()
     with house.embedding(house.model("one")) as stage:
-        assert house.batches == [1, 2, 4]
+        assert house.batches == [1, 2, 4, 1]
         crops = np.zeros((5, 112, 112, 3), np.uint8)
         assert [len(answer.vector) for answer in stage.run(crops, Deadline(30))] == [6] * 5
     assert house.sessions[0].closed and threading.active_count() == threads

@@ -346,7 +346,7 @@ def test_all_networks_are_prepared_loaded_tested_and_warm_and_each_answers_for_i
             "det": ["tiny_detector", "other_detector"],
             "rec": ["tiny_embedder", "other_embedder"],
         }
-        assert watcher.batches.count(("detection", 1)) == 4  # two pictures each
+        assert watcher.batches.count(("detection", 1)) == 6  # two pictures each, and one as among others
         assert watcher.batches.count(("embedding", 4)) == 2
         picture = Image(runtime.service._decoder.decode((REPO / "src/visage/data/selftest.png").read_bytes()).pixels)
         answers = {}

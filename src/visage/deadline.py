@@ -1,9 +1,10 @@
 """How long a caller waits."""
 
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
-from typing import TypeVar
+from concurrent.futures import CancelledError, Future
+from typing import Any, TypeVar
 
 from visage.errors import DeadlineExceeded
 
@@ -19,6 +20,8 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._at = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._waited_for: set[Future[Any]] = set()
 
     def left(self) -> float:
         """Seconds left. Raises DeadlineExceeded when there are none."""
@@ -28,15 +31,24 @@ class Deadline:
         return left
 
     def cancel(self) -> None:
-        self._at = float("-inf")
+        """Nobody wants the answer any more: what is waited for and has not begun does not begin."""
+        with self._lock:
+            self._at = float("-inf")
+            waited_for = tuple(self._waited_for)
+        for future in waited_for:
+            future.cancel()
 
     def wait(self, futures: Sequence[Future[T]]) -> list[T]:
         """The futures' results, in order; on a failure or too late the rest is cancelled."""
+        with self._lock:
+            self._waited_for.update(futures)
         try:
             return [future.result(timeout=self.left()) for future in futures]
-        except TimeoutError:
+        except (TimeoutError, CancelledError):
             self.left()
             raise
         finally:
             for future in futures:
                 future.cancel()
+            with self._lock:
+                self._waited_for.difference_update(futures)

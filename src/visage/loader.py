@@ -17,6 +17,7 @@ from visage.families.base import CropModel
 from visage.networks import Loaded, stamp_of
 from visage.options import ExtractOptions
 from visage.pipeline import CropStage, DetectionStage, FacePipeline
+from visage.scheduling import Load, elastic
 from visage.zoo.store import Store
 
 T = TypeVar("T")
@@ -29,17 +30,20 @@ ObserveBatch = Callable[[int], None]
 # Everything compiled and every buffer grown on warm-up: these numbers of crops are what requests bring.
 _WARM_CROPS = (1, 2, 4, 8)
 _WARM_SECONDS = 600
+_WARM = ExtractOptions(0.05, limit_faces=8, embedding=False, crops=True)
 
 
 class Loader:
     """Opens networks with one backend; each context closes what it opened.
 
-    `picture` is the self-test's. Raises GraphRejected and ModelFileError.
+    `picture` is the self-test's; `threads` those of one run, `load` what else runs. Raises GraphRejected and
+    ModelFileError.
     """
 
-    def __init__(self, store: Store, open_session: OpenSession, picture: Image, *, threads: int) -> None:
+    def __init__(self, store: Store, open_session: OpenSession, picture: Image, *, threads: int, load: Load) -> None:
         self._store = store
-        self._open_session = open_session
+        self._open_session = elastic(open_session, load)
+        self._load = load
         self._picture = picture
         self._threads = threads
 
@@ -66,10 +70,13 @@ class Loader:
                 max_size=max_size,
                 largest=largest,
                 extra_sizes=extra_sizes,
+                load=self._load,
                 observe_batch=observe_batch,
             )
             with closing(stage):
                 _warm_detection(stage, self._picture, max_size)
+                with self._among_others():
+                    FacePipeline(stage).faces(self._picture, _WARM, Deadline(_WARM_SECONDS))
                 yield stage
 
     @contextmanager
@@ -79,9 +86,13 @@ class Loader:
         """The stage of a network of crops, whose self-test compares `numbers`."""
         with self._opened(model) as crop_model:
             _tested(model, numbers(crop_model, self._picture))
-            stage: CropStage[T] = CropStage(stage_name, crop_model, max_batch=max_batch, observe_batch=observe_batch)
+            stage: CropStage[T] = CropStage(
+                stage_name, crop_model, max_batch=max_batch, load=self._load, observe_batch=observe_batch
+            )
             with closing(stage):
                 _warm_crops(stage, self._picture, max_batch)
+                with self._among_others():
+                    _warm_crops(stage, self._picture, 1)
                 yield stage
 
     @contextmanager
@@ -89,6 +100,12 @@ class Loader:
         self._unchanged(model)
         with network(model, self._open_session, self._threads) as opened:
             yield opened
+
+    @contextmanager
+    def _among_others(self) -> Iterator[None]:
+        """As where several pictures are worked on: networks take their narrow form."""
+        with self._load.picture(), self._load.picture():
+            yield
 
     def _unchanged(self, model: Loaded) -> None:
         """A file that was replaced since the start must not answer under the name of the one that was there.
@@ -125,9 +142,8 @@ def _warm_detection(stage: DetectionStage, picture: Image, max_size: tuple[int, 
     # A picture to be shrunk and one to be enlarged; a low threshold, for many proposals.
     times = 2 + max(max_size) // min(picture.width, picture.height)
     large = Image(np.tile(picture.pixels, (times, times, 1))[:-1])
-    options = ExtractOptions(0.05, limit_faces=8, embedding=False, crops=True)
     for image in (picture, large):
-        FacePipeline(stage).faces(image, options, Deadline(_WARM_SECONDS))
+        FacePipeline(stage).faces(image, _WARM, Deadline(_WARM_SECONDS))
 
 
 def _warm_crops(stage: CropStage[T], picture: Image, max_batch: int) -> None:

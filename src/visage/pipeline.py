@@ -1,7 +1,9 @@
 """The recipe: detect → select → align → embed → attributes. One picture in, its faces out."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -29,6 +31,7 @@ from visage.families.base import ALIGNED, CropModel, Detector, Proposals
 from visage.geometry.alignment import CROP_SIZE, TEMPLATE
 from visage.geometry.letterbox import letterbox
 from visage.options import ExtractOptions
+from visage.scheduling import Load
 
 T = TypeVar("T")
 Observe = Callable[[str, float], None]
@@ -57,7 +60,7 @@ class DetectionStage:
         max_size: tuple[int, int] = (640, 640),
         largest: int = 2048,
         extra_sizes: Sequence[tuple[int, int]] = (),
-        workers: int = 1,
+        load: Load | None = None,
         observe_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._sizes = detector.sizes
@@ -72,7 +75,7 @@ class DetectionStage:
             ),
             name="detection",
             max_batch=_limited(max_batch, detector.max_batch),
-            workers=workers,
+            workers=load.cores if load else 1,
             kind=lambda job: job.pixels.shape,
             observe=observe_batch,
         )
@@ -108,7 +111,8 @@ class DetectionStage:
 class CropStage(Generic[T]):
     """A network of crops that concurrent callers share.
 
-    A picture with many faces hands in one batch at a time, so that others come in between.
+    A picture with many faces hands in one batch at a time, and one more for each core that nobody else wants, so that
+    others come in between.
     """
 
     def __init__(
@@ -117,25 +121,41 @@ class CropStage(Generic[T]):
         model: CropModel[T],
         *,
         max_batch: int = 8,
-        workers: int = 1,
+        load: Load | None = None,
         observe_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.crop = model.crop
+        self._load = load or Load(1)
         self._step = _limited(max_batch, model.max_batch)
         self._batcher = Batcher[Pixels, T](
             lambda crops: model.predict(_stacked(crops)),
             name=name,
             max_batch=self._step,
-            workers=workers,
+            workers=self._load.cores,
             observe=observe_batch,
         )
 
     def run(self, crops: Pixels, deadline: Deadline) -> list[T]:
         """Crops as `crop` says, (F, size, size, 3) → F answers."""
-        answers: list[T] = []
-        for i in range(0, len(crops), self._step):
+        if not len(crops):
+            return []
+        if len(crops) <= self._step:
             deadline.left()
-            answers += deadline.wait(self._batcher.call(list(crops[i : i + self._step])))
+            return deadline.wait(self._batcher.call(list(crops)))
+        answers: list[T] = []
+        running: deque[list[Future[T]]] = deque()
+        with self._load.spare() as spare:
+            try:
+                for i in range(0, len(crops), self._step):
+                    while len(running) > spare():
+                        answers += deadline.wait(running.popleft())
+                    deadline.left()
+                    running.append(self._batcher.submit(list(crops[i : i + self._step])))
+                while running:
+                    answers += deadline.wait(running.popleft())
+            finally:
+                for future in (f for batch in running for f in batch):
+                    future.cancel()
         return answers
 
     @property

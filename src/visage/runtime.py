@@ -22,6 +22,7 @@ from visage.memory import give_back
 from visage.networks import Loaded, Networks
 from visage.pipeline import CropStage, DetectionStage
 from visage.rack import Rack, Shelf, Stage
+from visage.scheduling import Load
 from visage.service import FaceService, Watcher
 from visage.settings import Settings
 from visage.slot import Slot
@@ -91,7 +92,8 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher) -> Runtime:
     networks = prepare(settings)
     decoder = Decoder(Limits(settings.max_image_bytes, settings.max_image_pixels))
     store = open_store(settings, catalogue)
-    rack = _rack(settings, networks, store, decoder, watcher)
+    load = Load(share_of_cores(settings))
+    rack = _rack(settings, networks, store, decoder, load, watcher)
     service = FaceService(
         rack,
         decoder,
@@ -103,7 +105,8 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher) -> Runtime:
             headers=settings.def_img_req_headers,
         ),
         watcher,
-        workers=settings.image_workers or 1 + cores(settings),
+        load,
+        workers=settings.image_workers or 1 + load.cores,
         max_requests=settings.max_requests,
     )
     gc.collect()
@@ -118,16 +121,21 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher) -> Runtime:
 
 
 def cores(settings: Settings) -> int:
-    """Threads for one run of a network: what is set, or this process's share of the cores it may use."""
-    if settings.inference_threads:
-        return settings.inference_threads
+    """Threads for one run of a network where nothing else runs: what is set, or all that belong to this process."""
+    return settings.inference_threads or share_of_cores(settings)
+
+
+def share_of_cores(settings: Settings) -> int:
+    """How many of the cores it may use belong to this process."""
     return max(1, len(os.sched_getaffinity(0)) // settings.num_workers)
 
 
-def _rack(settings: Settings, networks: Networks, store: Store, decoder: Decoder, watcher: RuntimeWatcher) -> Rack:
+def _rack(
+    settings: Settings, networks: Networks, store: Store, decoder: Decoder, load: Load, watcher: RuntimeWatcher
+) -> Rack:
     """Every network in its slot, open; when one cannot be opened those before it are closed."""
     picture = decoder.decode(data_file("selftest.png").read_bytes())
-    loader = Loader(store, backend(settings.inference_backend), picture, threads=cores(settings))
+    loader = Loader(store, backend(settings.inference_backend), picture, threads=cores(settings), load=load)
     with ExitStack() as opened:
 
         def shelf(role: str, opener: Callable[[Loaded], AbstractContextManager[S]]) -> Shelf[S]:

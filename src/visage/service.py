@@ -14,7 +14,9 @@ from visage.faces import Image, ImageFaces, Outcome
 from visage.images.decoding import Decoder
 from visage.images.fetching import Downloader, Encoded, Folder, ImageSource, Local, Raw, Remote, decode_base64
 from visage.options import ExtractOptions
+from visage.pipeline import FacePipeline
 from visage.rack import Rack
+from visage.scheduling import Load
 
 T = TypeVar("T")
 
@@ -65,8 +67,8 @@ class Watcher(Protocol):
 class FaceService:
     """Reads and processes pictures on `workers` threads; the event loop only waits.
 
-    A request keeps at most `workers` of its pictures in the threads' queue, so that a large one does not hold
-    back the small ones that come after it.
+    A request keeps all of them but one busy at the most, so that a large one does not hold back the small ones that
+    come after it. `load` is told of every picture that is worked on.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class FaceService:
         folder: Folder,
         downloader: Downloader,
         watcher: Watcher,
+        load: Load | None = None,
         *,
         workers: int,
         max_requests: int,
@@ -86,7 +89,9 @@ class FaceService:
         self._folder = folder
         self._downloader = downloader
         self._watcher = watcher
-        self._workers = workers
+        self._load = load or Load(1)
+        # A request leaves one thread to others.
+        self._places = max(1, workers - 1)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="image")
 
     async def extract(
@@ -108,7 +113,7 @@ class FaceService:
     async def faces(self, image: Image, options: ExtractOptions, deadline: Deadline) -> ImageFaces:
         """The faces of a decoded picture. Raises what `extract` raises."""
         async with self.rack.lent(options, deadline) as pipeline:
-            return await self._in_thread(lambda: pipeline.faces(image, options, deadline), deadline)
+            return await self._in_thread(lambda: self._found(pipeline, image, options, deadline), deadline)
 
     async def run_in_worker(self, work: Callable[[], T], deadline: Deadline) -> T:
         """Any other work that must not hold up the event loop."""
@@ -122,7 +127,7 @@ class FaceService:
     async def _outcomes(
         self, sources: Sequence[ImageSource], options: ExtractOptions, deadline: Deadline, work: _Work
     ) -> list[Outcome]:
-        places = asyncio.Semaphore(self._workers)
+        places = asyncio.Semaphore(self._places)
 
         async def one(source: ImageSource) -> Outcome:
             async with places:
@@ -170,6 +175,10 @@ class FaceService:
         self._watcher.stage("decode", time.perf_counter() - started)
         return image
 
+    def _found(self, pipeline: FacePipeline, image: Image, options: ExtractOptions, deadline: Deadline) -> ImageFaces:
+        with self._load.picture():
+            return pipeline.faces(image, options, deadline)
+
     def _processed(
         self, data: Encoded | Local | bytes, options: ExtractOptions, deadline: Deadline, work: _Work, fetched: float
     ) -> Outcome:
@@ -178,9 +187,10 @@ class FaceService:
         read = started
         try:
             deadline.left()
-            image = self._decoded(data)
-            read = time.perf_counter()
-            result = work(image, options, deadline)
+            with self._load.picture():
+                image = self._decoded(data)
+                read = time.perf_counter()
+                result = work(image, options, deadline)
         except ImageError as error:
             result = error
         done = time.perf_counter()

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -8,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.networks import Axis, Embedder, dense, model_file, pictures, save, yunet_heads
+from tests.support import REPO
 from visage.backends.base import Preprocess, Sizes
 from visage.backends.onnx import _fill, open_session
 from visage.errors import GraphRejected, InferenceFailed
@@ -154,3 +158,34 @@ def test_a_closed_session_holds_nothing_and_answers_nothing(tmp_path: Path) -> N
     assert native() is None
     with pytest.raises(InferenceFailed, match=r"^a failed on"):
         session.run(pictures(1, (8, 8)))
+
+
+def test_what_a_run_needed_is_given_back(tmp_path: Path) -> None:
+    """In a process of its own: what others need there would be counted too."""
+    script = """
+import sys
+from pathlib import Path
+import numpy as np, psutil
+from tests.networks import dense, model_file, scrfd_heads
+from visage.backends.onnx import open_session
+from visage.memory import give_back
+
+session = open_session(model_file(dense(Path(sys.argv[1]), scrfd_heads())))
+rss = lambda: psutil.Process().memory_info().rss / 2**20
+session.run(np.zeros((1, 32, 32, 3), np.uint8))
+give_back()
+before = rss()
+session.run(np.zeros((8, 1024, 1024, 3), np.uint8))
+burst = rss()
+give_back()
+print(before, burst, rss())
+assert session.run(np.zeros((1, 32, 32, 3), np.uint8))
+"""
+    env = {**os.environ, "PYTHONPATH": f"{REPO / 'src'}:{REPO}"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.onnx")], capture_output=True, text=True, env=env, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    before, burst, after = map(float, done.stdout.split())
+    assert burst - before > 40, "the burst did not need memory: the test shows nothing"
+    assert after - before < 20
