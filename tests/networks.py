@@ -124,6 +124,24 @@ class Embedder:
         return save(path, nodes, [("data", shape)], [result], constants)
 
 
+def prelus(path: Path, slopes: tuple[int, ...], *, shared: bool = False) -> Path:
+    """Two convolutions, each with a PReLU of slopes of this shape behind it: (N, 3, h, w) → (N, 5, h, w)."""
+    rng = np.random.default_rng(11)
+    nodes, constants, last = [], [], "data"
+    for i, channels in enumerate((3, 5)):
+        slope = "slope_0" if shared else f"slope_{i}"
+        constants.append(numpy_helper.from_array(rng.normal(0, 0.5, (5, channels, 1, 1)).astype(np.float32), f"w_{i}"))
+        if i == 0 or not shared:
+            constants.append(numpy_helper.from_array(rng.uniform(-0.2, 0.9, slopes).astype(np.float32), slope))
+        nodes += [
+            helper.make_node("Conv", [last, f"w_{i}"], [f"c_{i}"]),
+            helper.make_node("PRelu", [f"c_{i}", slope], [f"p_{i}"]),
+        ]
+        last = f"p_{i}"
+    result = helper.make_tensor_value_info(last, TensorProto.FLOAT, ["n", 5, "h", "w"])
+    return save(path, nodes, [("data", ["n", 3, "h", "w"])], [result], constants)
+
+
 def save(
     path: Path,
     nodes: Sequence[onnx.NodeProto],

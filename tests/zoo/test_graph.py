@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tests.detector_networks import centerface_maps, mapped
-from tests.networks import Embedder, dense, pictures, rewritten, save, scrfd_heads
+from tests.networks import Embedder, dense, pictures, prelus, rewritten, save, scrfd_heads
 from tests.support import REPO
 from visage.zoo.catalogue import PackageFile
-from visage.zoo.graph import REWRITES, apply, first_input_only, fold_dequantize
+from visage.zoo.graph import REWRITES, WISHES, apply, first_input_only, fold_dequantize
 from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import PackageSource
 
@@ -295,3 +295,42 @@ def test_real_scrfd_without_a_batch_axis_equals_the_one_that_has_it(testdata: Pa
     for i in range(2):
         for out, single in zip(found, run(flat, batch[i : i + 1]), strict=True):
             np.testing.assert_allclose(out[i], single, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("slopes", [(5, 1, 1), (1, 5, 1, 1), (1,), ()], ids=str)
+def test_a_prelu_written_out_computes_the_same(tmp_path: Path, slopes: tuple[int, ...]) -> None:
+    source, target = prelus(tmp_path / "a.onnx", slopes), tmp_path / "b.onnx"
+    assert rewritten(source, target, ["prelu_as_relu"])
+
+    assert not {"PRelu"} & {node.op_type for node in onnx.load(target).graph.node}
+    x = RNG.normal(0, 3, (2, 3, 6, 4)).astype(np.float32)
+    (before,), (after,) = run(source, x), run(target, x)
+    assert before.min() < -0.1 < 0.1 < before.max()
+    np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
+
+
+def test_two_prelus_of_one_slope_share_its_rest_and_a_second_time_nothing_is_left_to_do(tmp_path: Path) -> None:
+    source, target = prelus(tmp_path / "a.onnx", (5, 1, 1), shared=True), tmp_path / "b.onnx"
+    assert rewritten(source, target, ["prelu_as_relu"])
+    names = [constant.name for constant in onnx.load(target).graph.initializer]
+
+    assert names.count("slope_0_from_one") == 1
+    assert not rewritten(target, tmp_path / "c.onnx", ["prelu_as_relu"])
+
+
+def test_a_prelu_whose_slope_is_computed_or_whose_shapes_broadcast_otherwise_stays(tmp_path: Path) -> None:
+    old = onnx.load(prelus(tmp_path / "a.onnx", (5, 1, 1)))
+    old.opset_import[0].version = 6
+    assert not apply(old, ["prelu_as_relu"])
+
+    computed = onnx.load(prelus(tmp_path / "b.onnx", (5, 1, 1)))
+    for node in computed.graph.node:
+        if node.op_type == "PRelu":
+            node.input[1] = node.input[0]
+    assert not apply(computed, ["prelu_as_relu"])
+
+
+def test_whether_a_prelu_is_written_out_is_a_wish() -> None:
+    assert "prelu_as_relu" in WISHES
+    for name, entry in read_catalogue(REPO / "models").entries.items():
+        assert entry.rewrites is not None or "prelu_as_relu" in entry.graph_rewrites(), name

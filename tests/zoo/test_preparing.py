@@ -223,7 +223,7 @@ def test_a_rewrite_that_changes_a_number_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def wrong(model: onnx.ModelProto, names: Any) -> bool:
-        if list(names) == ["dynamic_batch"]:
+        if "dynamic_batch" in names:
             for tensor in model.graph.initializer:
                 if tensor.name == "matrix":
                     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 1.01, "matrix"))

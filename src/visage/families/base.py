@@ -30,7 +30,7 @@ SETTINGS: Mapping[Task, str] = {
 
 # What the graph of any file goes through before it is opened (`zoo.graph`); each does nothing where nothing is to be
 # done. A detector whose decoding is not in its graph takes pictures of any size besides.
-REWRITES = ("first_input_only", "fold_dequantize", "dynamic_batch")
+REWRITES = ("first_input_only", "fold_dequantize", "dynamic_batch", "prelu_as_relu")
 DENSE_REWRITES = (*REWRITES, "dynamic_size")
 
 Params = Mapping[str, Any]

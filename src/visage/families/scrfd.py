@@ -71,5 +71,5 @@ FAMILY = Family(
     "detection",
     Preprocess(127.5, 128.0, "rgb"),
     build,
-    ("first_input_only", "fold_dequantize", "scrfd_batch", "dynamic_batch", "dynamic_size"),
+    ("first_input_only", "fold_dequantize", "scrfd_batch", "dynamic_batch", "dynamic_size", "prelu_as_relu"),
 )

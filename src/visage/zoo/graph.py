@@ -1,7 +1,8 @@
 """Rewrites of ONNX graphs at prepare time; exact with respect to the weights.
 
-Files are published with one picture a run, one size, initialisers listed as inputs, weights still quantised. Every
-rewrite takes a model, changes it in place and says whether there was anything to change.
+Files are published with one picture a run, one size, initialisers listed as inputs, weights still quantised, and with
+operators that an engine computes slowly. Every rewrite takes a model, changes it in place and says whether there was
+anything to change.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 Rewrite = Callable[[onnx.ModelProto], bool]
 
@@ -121,13 +122,49 @@ def dynamic_size(model: onnx.ModelProto) -> bool:
     return True
 
 
+def prelu_as_relu(model: onnx.ModelProto) -> bool:
+    """Write PRelu with a constant slope a as a·x + (1 - a)·relu(x); exact but for rounding (some 1e-6 of the largest).
+
+    ONNX Runtime's PRelu is a plain loop that no thread shares, and its convolutions' blocked layout ends there; the
+    three others it computes fast (docs/decisions/0009). Up to version 6 of the operators broadcasting was another.
+    """
+    graph = model.graph
+    if any(opset.domain in ("", "ai.onnx") and opset.version < _BROADCASTING for opset in model.opset_import):
+        return False
+    constants = {i.name: i for i in graph.initializer}
+    rest: dict[str, onnx.TensorProto] = {}  # 1 - a, by the name of a
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type != "PRelu" or node.input[1] not in constants:
+            nodes.append(node)
+            continue
+        (x, slope), y = node.input, node.output[0]
+        if slope not in rest:
+            a = numpy_helper.to_array(constants[slope])
+            rest[slope] = numpy_helper.from_array((1 - a).astype(a.dtype), f"{slope}_from_one")
+        nodes += [
+            helper.make_node("Relu", [x], [f"{y}_relu"]),
+            helper.make_node("Mul", [x, slope], [f"{y}_sloped"]),
+            helper.make_node("Mul", [f"{y}_relu", rest[slope].name], [f"{y}_above"]),
+            helper.make_node("Add", [f"{y}_sloped", f"{y}_above"], [y]),
+        ]
+    if not rest:
+        return False
+    _replace(graph.node, nodes)
+    graph.initializer.extend(rest.values())
+    return True
+
+
 REWRITES: dict[str, Rewrite] = {
     rewrite.__name__: rewrite
-    for rewrite in (first_input_only, fold_dequantize, scrfd_batch, dynamic_batch, dynamic_size)
+    for rewrite in (first_input_only, fold_dequantize, scrfd_batch, dynamic_batch, dynamic_size, prelu_as_relu)
 }
 
+# From this version of the operators on shapes broadcast as numpy's do.
+_BROADCASTING = 7
+
 # What the service would like and can do without: where a graph does not bear one of these, it is left out.
-WISHES = ("scrfd_batch", "dynamic_batch", "dynamic_size")
+WISHES = ("scrfd_batch", "dynamic_batch", "dynamic_size", "prelu_as_relu")
 
 
 def apply(model: onnx.ModelProto, names: Iterable[str]) -> bool:
@@ -147,7 +184,7 @@ def apply(model: onnx.ModelProto, names: Iterable[str]) -> bool:
 
 def _dequantized(node: onnx.NodeProto, inputs: list[NDArray[np.generic]]) -> NDArray[np.float32]:
     """y = (x - zero point) · scale (ONNX operator DequantizeLinear), per tensor, axis or block."""
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     x = inputs[0].astype(np.float32)
     axis = int(attributes.get("axis", 1))
     scale, zero = (_spread(v, x, axis, int(attributes.get("block_size", 0))) for v in _scale_and_zero(inputs))
