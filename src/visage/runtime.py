@@ -145,6 +145,7 @@ def _rack(settings: Settings, networks: Networks, store: Store, decoder: Decoder
                 max_size=settings.max_size,
                 largest=settings.max_detection_size,
                 extra_sizes=settings.det_extra_sizes,
+                square=settings.squares,
                 observe_batch=_batches(watcher, "detection"),
             )
 
