@@ -174,6 +174,7 @@ def constant_runtime(
             max_batch=settings.det_batch_size,
             max_size=settings.max_size,
             extra_sizes=settings.det_extra_sizes,
+            square=settings.squares,
         )
 
     def shelf(make: Callable[[Any], Any], networks: Mapping[str, Any], default: str | None) -> Shelf[Any]:

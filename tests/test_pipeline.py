@@ -420,7 +420,7 @@ def test_every_picture_is_shown_at_the_extra_sizes_and_all_proposals_meet() -> N
     detector, opened = sized(extra_sizes=[(128, 128), (320, 256)])
     with opened as pipeline:
         answer = pipeline.faces(picture(1280, 640), ExtractOptions(embedding=False), later())
-    assert sorted(detector.inputs, reverse=True) == [(1, 640, 640, 3), (1, 256, 320, 3), (1, 128, 128, 3)]
+    assert detector.inputs == [(1, 320, 640, 3), (1, 64, 128, 3), (1, 160, 320, 3)]
     assert len(answer.faces) == 3
     assert answer.scale == 0.5  # that of MAX_SIZE, whatever else was looked at
 
@@ -433,6 +433,8 @@ def test_every_picture_is_shown_at_the_extra_sizes_and_all_proposals_meet() -> N
         ([(128, 128), (150, 150)], None, [640, 128]),  # 150 is taken as 128
         ([(128, 128)], (320, 320), [320, 128]),
         ([(320, 320)], (320, 320), [320]),
+        ([(640, 480), (640, 512)], None, [640]),  # a 4:3 picture fits into all three alike
+        ([(480, 640)], None, [640, 480]),
     ],
 )
 def test_sizes_that_are_the_same_to_the_network_are_shown_once(
@@ -473,25 +475,25 @@ def test_pictures_share_batches_size_by_size() -> None:
             time.sleep(0.005)
         gate.set()
         assert [len(future.result(HANG).faces) for future in futures] == [2] * 5
-    assert sorted(shape[:3] for shape in detector.inputs) == [(1, 640, 640), (4, 640, 640), (5, 128, 128)]
+    assert sorted(shape[:3] for shape in detector.inputs) == [(1, 480, 640), (4, 480, 640), (5, 96, 128)]
 
 
 # the network's input
 
 
 @pytest.mark.parametrize(
-    ("wanted", "size", "said"),
+    ("wanted", "size", "shown", "said"),
     [
-        (None, (640, 480), None),
-        ((320, 320), (320, 320), None),
-        ((333, 100), (320, 96), None),
-        ((1, 1), (32, 32), None),
-        ((2048, 2048), (2048, 2048), None),
-        ((5000, 640), (2048, 640), "max_size [5000, 640] was limited to [2048, 640]"),
+        (None, (640, 480), (480, 640), None),
+        ((320, 320), (320, 320), (256, 320), None),
+        ((333, 100), (320, 96), (96, 128), None),
+        ((1, 1), (32, 32), (32, 32), None),
+        ((2048, 2048), (2048, 2048), (1088, 1440), None),  # 3.2 times as large, less the margin
+        ((5000, 640), (2048, 640), (640, 864), "max_size [5000, 640] was limited to [2048, 640]"),
     ],
 )
 def test_a_callers_wish_for_a_size_is_met_as_far_as_it_can_be(
-    wanted: tuple[int, int] | None, size: tuple[int, int], said: str | None
+    wanted: tuple[int, int] | None, size: tuple[int, int], shown: tuple[int, int], said: str | None
 ) -> None:
     detector = FixedDetector(Detections.none())
     stage = DetectionStage(detector, max_size=(650, 500))
@@ -501,9 +503,46 @@ def test_a_callers_wish_for_a_size_is_met_as_far_as_it_can_be(
         stage.close()
     with pipeline_of(detector) as pipeline:
         answer = pipeline.faces(picture(), ExtractOptions(embedding=False, max_size=wanted), later())
-    expected = (1, 640, 640, 3) if wanted is None else (1, size[1], size[0], 3)
-    assert detector.inputs == [expected]
-    assert answer.warnings == ((said,) if said else ())
+    with pipeline_of(detector, detection={"square": True}) as pipeline:
+        again = pipeline.faces(picture(), ExtractOptions(embedding=False, max_size=wanted), later())
+    whole = (640, 640) if wanted is None else size[::-1]
+    assert detector.inputs == [(1, *shown, 3), (1, *whole, 3)]
+    assert answer.warnings == again.warnings == ((said,) if said else ())
+    assert answer.scale == again.scale
+
+
+def test_in_squares_every_size_is_padded_to_all_of_it() -> None:
+    detector, opened = sized(extra_sizes=[(640, 480), (128, 128)], square=True)
+    with opened as pipeline:
+        pipeline.faces(picture(), ExtractOptions(embedding=False), later())
+    assert detector.inputs == [(1, 640, 640, 3), (1, 480, 640, 3), (1, 128, 128, 3)]
+
+
+@pytest.mark.parametrize("square", [False, True])
+def test_a_detector_of_one_size_gets_all_of_it(square: bool) -> None:
+    detector = FixedDetector(Detections.none(), Sizes((640, 640)))
+    with pipeline_of(detector, detection={"square": square}) as pipeline:
+        pipeline.faces(picture(1280, 320), ExtractOptions(embedding=False), later())
+    assert detector.inputs == [(1, 640, 640, 3)]
+
+
+def test_the_detectors_own_stride_is_what_pictures_are_padded_to() -> None:
+    detector = FixedDetector(Detections.none(), Sizes(stride=64))
+    with pipeline_of(detector) as pipeline:
+        pipeline.faces(picture(1280, 720), ExtractOptions(embedding=False), later())
+    assert detector.inputs == [(1, 384, 640, 3)]
+    with pipeline_of(detector) as pipeline:
+        pipeline.faces(picture(640, 400), ExtractOptions(embedding=False), later())
+    assert detector.inputs[1:] == [(1, 448, 640, 3)]
+
+
+@pytest.mark.parametrize(("width", "height", "shape"), [(1, 5000, (640, 32)), (5000, 1, (32, 640)), (1, 1, (448, 448))])
+def test_the_thinnest_pictures_are_shown_too(width: int, height: int, shape: tuple[int, int]) -> None:
+    detector = FixedDetector(Detections.none())
+    with pipeline_of(detector) as pipeline:
+        answer = pipeline.faces(picture(width, height), ExtractOptions(embedding=False), later())
+    assert detector.inputs == [(1, *shape, 3)]
+    assert answer.faces == []
 
 
 def test_a_detector_of_one_size_says_that_it_takes_no_other() -> None:

@@ -189,6 +189,30 @@ def test_none_is_written_as_earlier_services_wrote_it(name: str, text: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("environ", "squares"),
+    [
+        ({}, False),
+        ({"DET_SQUARE": "1"}, True),
+        ({"DET_SQUARE": "False"}, False),
+        ({"DET_SQUARE": "None"}, False),
+        ({"COMPAT_API": "0.7"}, True),
+        ({"COMPAT_API": "0.9"}, True),
+        ({"COMPAT_API": "0.9", "DET_SQUARE": "none"}, True),
+        ({"COMPAT_API": "0.9", "DET_SQUARE": "0"}, False),
+        ({"COMPAT_API": "None", "DET_SQUARE": "true"}, True),
+    ],
+)
+def test_who_asks_for_the_references_form_gets_its_squares_unless_told_otherwise(
+    environ: dict[str, str], squares: bool
+) -> None:
+    assert settings_of(**environ).squares is squares
+
+
+def test_a_switch_takes_yes_or_no() -> None:
+    assert refused(DET_SQUARE="640").startswith("DET_SQUARE='640': ")
+
+
+@pytest.mark.parametrize(
     ("text", "size"),
     [
         ("640,480", (640, 480)),

@@ -56,6 +56,7 @@ class Loader:
         max_size: tuple[int, int],
         largest: int,
         extra_sizes: Sequence[tuple[int, int]] = (),
+        square: bool = False,
         observe_batch: ObserveBatch,
     ) -> Iterator[DetectionStage]:
         """A detector's stage."""
@@ -71,6 +72,7 @@ class Loader:
                 largest=largest,
                 extra_sizes=extra_sizes,
                 load=self._load,
+                square=square,
                 observe_batch=observe_batch,
             )
             with closing(stage):
@@ -125,7 +127,7 @@ class Loader:
 def network(model: Loaded, open_session: OpenSession, threads: int) -> Iterator[Any]:
     """The network as its family's object; families and sessions meet here."""
     entry = model.entry
-    file = ModelFile(entry.name, model.file.path, model.file.sha256, entry.fed(), threads)
+    file = ModelFile(entry.name, model.file.path, model.file.sha256, entry.fed(), threads, entry.stride)
     with closing(open_session(file)) as session:
         yield family(entry.family).build(session, entry.params)
 

@@ -49,7 +49,8 @@ class DetectionJob:
 class DetectionStage:
     """A detector that concurrent callers share; pictures of one size may share a batch.
 
-    `extra_sizes`: every picture is shown at these, too. A detector of one size ignores them.
+    `extra_sizes`: every picture is shown at these, too. A picture is padded to the next multiples of the detector's
+    stride, or if `square` to the whole size. A detector of one size ignores both.
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class DetectionStage:
         max_size: tuple[int, int] = (640, 640),
         largest: int = 2048,
         extra_sizes: Sequence[tuple[int, int]] = (),
+        square: bool = False,
         load: Load | None = None,
         observe_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._sizes = detector.sizes
+        self._stride = None if square or self._sizes.fixed else self._sizes.stride
         self._max_size = max_size
         self._largest = largest
         self._extra_sizes = [] if self._sizes.fixed else [self._sizes.nearest(size) for size in extra_sizes]
@@ -81,7 +84,7 @@ class DetectionStage:
         )
 
     def input_size(self, wanted: tuple[int, int] | None) -> tuple[tuple[int, int], str | None]:
-        """The network input (width, height) for a caller's wish, and what to tell where it could not be met."""
+        """What to fit a picture into (width, height) for a caller's wish, and what to tell where it cannot be met."""
         if wanted is None:
             return self._sizes.nearest(self._max_size), None
         size = self._sizes.nearest((min(wanted[0], self._largest), min(wanted[1], self._largest)))
@@ -95,8 +98,10 @@ class DetectionStage:
         self, image: Image, threshold: float, size: tuple[int, int], deadline: Deadline
     ) -> tuple[Detections, float]:
         """The faces in the picture's own pixels, and the scale of `size`; further sizes add to what is found there."""
-        sizes = dict.fromkeys([size, *self._extra_sizes])
-        jobs = [DetectionJob(*letterbox(image.pixels, one), threshold) for one in sizes]
+        fitted = [letterbox(image.pixels, one, self._stride) for one in dict.fromkeys([size, *self._extra_sizes])]
+        # Sizes may be the same to a picture: a wide one is fitted into 640×640 and 640×480 alike.
+        shown = {(pixels.shape, scale): pixels for pixels, scale in fitted}
+        jobs = [DetectionJob(pixels, scale, threshold) for (_, scale), pixels in shown.items()]
         deadline.left()
         return self._suppress(deadline.wait(self._batcher.call(jobs))), jobs[0].scale
 

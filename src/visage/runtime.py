@@ -153,6 +153,7 @@ def _rack(
                 max_size=settings.max_size,
                 largest=settings.max_detection_size,
                 extra_sizes=settings.det_extra_sizes,
+                square=settings.squares,
                 observe_batch=_batches(watcher, "detection"),
             )
 

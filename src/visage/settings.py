@@ -82,6 +82,7 @@ def _headers(value: Any) -> Any:
 
 _Name = Annotated[str | None, BeforeValidator(_none)]
 _Compat = Annotated[Literal["0.7", "0.9"] | None, BeforeValidator(_none)]
+_Switch = Annotated[bool | None, BeforeValidator(_none)]
 _Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
 _Sizes = Annotated[list[tuple[int, int]], BeforeValidator(_sizes)]
 _Words = Annotated[list[str], BeforeValidator(_words)]
@@ -156,6 +157,12 @@ class Settings(BaseModel):
         [],
         "Sizes that every picture is detected at besides MAX_SIZE, for large and close faces: 128, or 128,320x240",
         "DET_EXTRA_SIZES",
+    )
+    det_square: _Switch = _setting(
+        None,
+        "Pad pictures to all of MAX_SIZE, as the reference does, not to the next multiple of 32: the same numbers, "
+        "more to compute. Unset: False, but True with COMPAT_API",
+        "DET_SQUARE",
     )
     det_batch_size: int = _setting(1, "Most pictures in one run of the detector", "DET_BATCH_SIZE", ge=1, le=256)
     rec_batch_size: int = _setting(4, "Most faces in one run of a network of crops", "REC_BATCH_SIZE", ge=1, le=256)
@@ -259,6 +266,13 @@ class Settings(BaseModel):
                 "the picture's server speak TLS 1.2 or fetch the pictures yourself and send their bytes"
             )
         return settings, _remarks(environment, settings)
+
+    @property
+    def squares(self) -> bool:
+        """Whether pictures are padded to the whole size for detection; who asks for the reference's form gets its
+        numbers too, unless DET_SQUARE says otherwise.
+        """
+        return self.compat_api is not None if self.det_square is None else self.det_square
 
     def defaults(self) -> dict[str, Any]:
         """What /info calls defaults; header values are not shown, they may be secrets."""

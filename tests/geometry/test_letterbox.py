@@ -155,3 +155,60 @@ def test_a_view_into_a_larger_picture_is_fitted_like_a_copy_of_it() -> None:
     whole = np.random.default_rng(1).integers(0, 256, (1000, 1400, 3), np.uint8)
     for view in (whole[13:960, 7:1300], whole[::-1], whole[:, ::2], whole.transpose(1, 0, 2)):
         assert (letterbox(view, INTO)[0] == letterbox(view.copy(), INTO)[0]).all()
+
+
+# padded no further than the network needs
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [
+        (640, 640, (640, 640)),
+        (1280, 720, (640, 384)),  # 360 rows
+        (1024, 768, (640, 480)),
+        (768, 1024, (480, 640)),
+        (880, 1076, (544, 640)),  # 523 columns
+        (640, 33, (640, 64)),
+        (640, 32, (640, 32)),
+        (112, 112, (448, 448)),  # enlarged past two, so by the margin's factor
+        (1, 5000, (32, 640)),
+        (5000, 1, (640, 32)),
+        (1, 1, (448, 448)),
+    ],
+)
+def test_with_a_stride_the_canvas_ends_at_its_next_multiple(width: int, height: int, size: tuple[int, int]) -> None:
+    fitted, scale = letterbox(white(width, height), INTO, 32)
+    assert fitted.shape == (size[1], size[0], 3)
+    assert scale == fit_scale(width, height, INTO)
+
+
+def test_a_canvas_that_is_the_picture_is_the_picture() -> None:
+    pixels = white(640, 480)
+    assert letterbox(pixels, INTO, 32)[0] is pixels
+    assert letterbox(pixels, INTO, 64)[0].shape == (512, 640, 3)
+
+
+strides = st.sampled_from((8, 32, 64))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data(), st.integers(0, 2**32 - 1), strides, st.integers(1, 12), st.integers(1, 12))
+def test_both_canvases_show_the_same_picture_at_the_same_scale(
+    data: st.DataObject, seed: int, stride: int, x: int, y: int
+) -> None:
+    into = (stride * x, stride * y)
+    sides = st.one_of(st.integers(1, 900), st.integers(1, 900).map(lambda n: 1 + n % 3))
+    width, height = data.draw(sides), data.draw(sides)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    whole, scale = letterbox(pixels, into)
+    fitted, same = letterbox(pixels, into, stride)
+
+    assert same == scale
+    rows, columns = fitted.shape[:2]
+    assert rows % stride == columns % stride == 0
+    assert rows <= into[1] and columns <= into[0]
+    # All of the picture, and less than a stride beside it.
+    assert 0 <= rows - max(1, round(height * scale)) < stride
+    assert 0 <= columns - max(1, round(width * scale)) < stride
+    assert (fitted == whole[:rows, :columns]).all()
+    assert not whole[rows:].any() and not whole[:, columns:].any()

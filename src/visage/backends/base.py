@@ -47,13 +47,18 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A weight file and how to feed it. `sha256` identifies the weights; `threads`: cores for one run."""
+    """A weight file and how to feed it.
+
+    `sha256` identifies the weights; `threads`: cores for one run; `stride`: what the sides of its pictures are
+    multiples of, where it takes any size.
+    """
 
     name: str
     path: Path
     sha256: str
     preprocess: Preprocess
     threads: int = 0
+    stride: int = 32
 
 
 class Session(Protocol):

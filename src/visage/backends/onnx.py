@@ -30,7 +30,8 @@ class OnnxSession:
         spec = session.get_inputs()[0]
         self._input: str = spec.name
         batch, height, width = _axes(spec, model)
-        self.sizes = Sizes((width, height)) if isinstance(width, int) and isinstance(height, int) else Sizes()
+        fixed = (width, height) if isinstance(width, int) and isinstance(height, int) else None
+        self.sizes = Sizes(fixed, model.stride)
         self.max_batch = batch if isinstance(batch, int) else 0
 
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
@@ -87,6 +88,7 @@ def _quiet_options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # one is kept for every shape there ever was, and with each the arena grows
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = _QUIET
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -1,4 +1,6 @@
-"""Fitting a picture into a network's input, as the reference service does (wire contract, part 7)."""
+"""Fitting a picture into a network's input: scaled as the reference service does (wire contract, part 7), and padded to
+all of that input as it does, or no further than the network needs.
+"""
 
 import cv2
 import numpy as np
@@ -18,20 +20,22 @@ def fit_scale(width: int, height: int, into: tuple[int, int]) -> float:
     return scale * _MARGIN if scale > _MOST_ENLARGED else scale
 
 
-def letterbox(pixels: Pixels, into: tuple[int, int]) -> tuple[Pixels, float]:
+def letterbox(pixels: Pixels, into: tuple[int, int], stride: int | None = None) -> tuple[Pixels, float]:
     """Fit a picture into `into` = (width, height): scaled, padded right and below with black.
 
-    `pixels` uint8 (H, W, 3) → (uint8 (height, width, 3), scale). The picture is resized *by the factor*, not
-    to a rounded size: the sampling step is exactly 1/scale, which moves small faces by 2-5 % of their width
-    against the other way.
+    `pixels` uint8 (H, W, 3) → (uint8 (h, w, 3), scale). Without a `stride` w and h are those of `into`; with one they
+    are the next multiples of it that hold the picture, which is the same pixels at the same scale with less black.
+    The picture is resized *by the factor*, not to a rounded size: the sampling step is exactly 1/scale, which moves
+    small faces by 2-5 % of their width against the other way.
     """
     height, width = pixels.shape[:2]
     scale = fit_scale(width, height, into)
-    if scale == 1.0 and (width, height) == into:
-        return pixels, scale
     # OpenCV would refuse a side that rounds to nothing (10000×1 pixels); it is one pixel then.
-    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-    canvas = np.empty((into[1], into[0], 3), np.uint8)
+    columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
+    size = into if stride is None else (_padded(columns, stride), _padded(rows, stride))
+    if scale == 1.0 and (width, height) == size:
+        return pixels, scale
+    canvas = np.empty((size[1], size[0], 3), np.uint8)
     canvas[rows:] = 0
     canvas[:rows, columns:] = 0
     if scale < 1.0 and min(width, height) * scale > 0.5 and not (1.0 / scale).is_integer():
@@ -39,6 +43,11 @@ def letterbox(pixels: Pixels, into: tuple[int, int]) -> tuple[Pixels, float]:
     else:
         canvas[:rows, :columns] = _resized(pixels, (columns, rows), scale)
     return canvas, scale
+
+
+def _padded(side: int, stride: int) -> int:
+    """The least multiple of `stride` from `side` on."""
+    return -(-side // stride) * stride
 
 
 def _resized(pixels: Pixels, size: tuple[int, int], scale: float) -> Pixels:

@@ -90,7 +90,7 @@ class InputShape(_Data):
     """What the network takes: one `size` (width, height), or any multiple of `stride`."""
 
     size: tuple[int, int] | None = None
-    stride: int | None = None
+    stride: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _one(self) -> "InputShape":
@@ -175,6 +175,11 @@ class Entry(_Data):
             base.colours if other.colours is None else other.colours,
             base.layout,
         )
+
+    @property
+    def stride(self) -> int:
+        """What the sides of its pictures are multiples of, where it takes any size."""
+        return (self.input.stride if self.input else None) or 32
 
     def graph_rewrites(self) -> tuple[str, ...]:
         """Names of the functions of `zoo.graph` that its file goes through."""

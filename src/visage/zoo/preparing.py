@@ -130,7 +130,8 @@ def _fits(expected: Sequence[int | str], found: Sequence[int | str]) -> bool:
 def _prove(entry: Entry, before: Path, after: Path) -> None:
     """Raises GraphRejected unless both files answer alike, and the new one for a batch as for its single pictures."""
     old, new = (_opened(entry, path) for path in (before, after))
-    width, height = old.sizes.fixed or (entry.input.size if entry.input and entry.input.size else (128, 96))
+    declared = entry.input.size if entry.input else None
+    width, height = old.sizes.fixed or declared or (4 * entry.stride, 3 * entry.stride)
     pictures = _noise(max(2, old.max_batch), width, height)
     alone = [new.run(picture[None]) for picture in pictures[:2]]
     # as few as the old form takes: where it has no batch axis, several pictures' numbers are mixed
@@ -141,13 +142,13 @@ def _prove(entry: Entry, before: Path, after: Path) -> None:
         for i, answer in enumerate(alone):
             _agree("in a batch", answer, [out[i : i + 1] for out in together])
     if new.sizes.fixed is None and old.sizes.fixed is not None:
-        new.run(_noise(1, width + 32, height + 64))
+        new.run(_noise(1, width + entry.stride, height + 2 * entry.stride))
     old.close()
     new.close()
 
 
 def _opened(entry: Entry, path: Path) -> Session:
-    return backend("onnx")(ModelFile(entry.name, path, "0" * 64, entry.fed(), threads=0))
+    return backend("onnx")(ModelFile(entry.name, path, "0" * 64, entry.fed(), threads=0, stride=entry.stride))
 
 
 def _noise(count: int, width: int, height: int) -> Pixels:
