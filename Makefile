@@ -3,6 +3,8 @@
 # make check     ruff, mypy, import-linter, generated docs
 # make prepare   what a first start does, without serving
 # make bench     the measured claims
+# make soak      20,000 mixed requests, and whether memory stays where it is
+# make compare   this tree against another commit: BASE=<commit>
 # make docs      write the generated parts of docs/
 
 VENV := .venv
@@ -11,7 +13,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do command -v $$p >/dev/null 2>&1 \
 	&& $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: serve test check prepare bench docs clean
+.PHONY: serve test check prepare bench soak compare docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.runtime
@@ -31,7 +33,13 @@ check: $(VENV)/.dev
 	$(BIN)/python docs/generate.py --check
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/service.py
+	$(BIN)/python -m benchmarks.service
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.soak
+
+compare: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.compare $(BASE) $(COMPARE_ARGS)
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py

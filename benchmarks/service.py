@@ -1,269 +1,219 @@
 """What the service costs beside its networks, and how it behaves under load: `make bench`.
 
-Every row has an aim and the value of this run. Ratios are medians of runs that alternate in one process, so that
-a machine whose speed drifts drifts for both. Needs nothing but this repository.
+Every row has an aim and the value of this run. Ratios are medians of runs that alternate. "Pure" are the very sessions
+that the service opened, given the very inputs that it gave them, one after the other in the same process.
 """
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import cv2
 import httpx
-import numpy as np
-import psutil
 import simplejpeg
-import uvloop
+import uvicorn
 
-import visage.runtime as composition
-from visage.api.metrics import Metrics
-from visage.backends import backend
-from visage.backends.base import ModelFile, Session
-from visage.deadline import Deadline
-from visage.faces import Floats, ImageFaces, Pixels
-from visage.images.fetching import Raw
-from visage.options import ExtractOptions
-from visage.runtime import open_runtime
+from benchmarks import decoding, pictures
+from benchmarks.pure import Log, pairs, recorded
+from benchmarks.rows import Row, Table, percentile, ratio
+from benchmarks.serving import Service, load
+from visage import logs
+from visage.api.app import create_app
+from visage.runtime import Runtime
 from visage.settings import Settings
 
-REPO = Path(__file__).resolve().parents[1]
-PICTURES = REPO / "misc" / "images"
 ROUNDS = 60
-CROWD_ROUNDS = 12
-CLIENTS = 30
-LOAD_SECONDS = 20
+CROWD_ROUNDS = 5
+STREAM_ROUNDS = 4
+STREAM_SECONDS = 4.0
+CLIENTS = 8
+HEALTH_CLIENTS = 30
+HEALTH_SECONDS = 12.0
 
 
 def main() -> int:
-    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, {time.strftime('%Y-%m-%d')}\n")
-    print(f"{'what':58} {'aim':>10} {'value':>10}")
-    rows = [*overhead(), *cold_start(), *load()]
-    print()
-    missed = [name for name, aim, value in rows if aim is not None and value > aim]
-    print("all aims met" if not missed else "missed: " + "; ".join(missed))
+    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, {time.strftime('%Y-%m-%d')}")
+    logs.configure("ERROR", "text")
+    table = Table()
+    with tempfile.TemporaryDirectory(prefix="visage-bench-") as folder:
+        files = {name: Path(folder) / f"{name}.jpg" for name in ("one_face", "wide", "crowd")}
+        for name, file in files.items():
+            file.write_bytes(getattr(pictures, name)())
+        for name, environ in pairs(Path(folder) / "models").items():
+            table.head(name)
+            measure(table, environ, files)
+    table.head("SCRFD's decode and suppression")
+    for row in decoding.rows():
+        table.add(row)
+    print(f"\n{table.verdict()}")
     return 0
 
 
-def row(name: str, aim: float | None, value: float, unit: str) -> tuple[str, float | None, float]:
-    shown = "" if aim is None else f"<= {aim:g}"
-    print(f"{name:58} {shown:>10} {value:>8.2f} {unit}", flush=True)
-    return name, aim, value
+def measure(table: Table, environ: Mapping[str, str], files: Mapping[str, Path]) -> None:
+    settings, _ = Settings.load({**environ, "LOG_LEVEL": "ERROR", "DEF_DET_THRESH": "0.3"})
+    runtime, log = recorded(settings)
+    with Here(settings, runtime) as here:
+        for row in one_client(here, log, files["one_face"].read_bytes()):
+            table.add(row)
+        for row in crowd(here, log, files["crowd"].read_bytes()):
+            table.add(row)
+        post(here.url, files["one_face"].read_bytes())
+        with log.recording():
+            post(here.url, files["one_face"].read_bytes())
+        for row in throughput(log, environ, files["one_face"]):
+            table.add(row)
+    for row in (*start(environ), *health(environ, files["one_face"])):
+        table.add(row)
 
 
-def one_face() -> bytes:
-    """misc/images/grace_hopper.jpg at 880×1076, one face."""
-    picture = cv2.imread(str(PICTURES / "grace_hopper.jpg"))
-    factor = 1076 / picture.shape[0]
-    large = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    left = (large.shape[1] - 880) // 2
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(large[:1076, left : left + 880]), 90, "BGR", "420")
+class Here:
+    """The application served by uvicorn on a thread of this process, so that its sessions can be run without it."""
+
+    def __init__(self, settings: Settings, runtime: Runtime) -> None:
+        app = create_app(settings, opener=lambda _settings, _watcher: runtime)
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, port=0, loop="uvloop", http="httptools", log_config=None, access_log=False)
+        )
+        self._thread = threading.Thread(target=self._server.run)
+
+    def __enter__(self) -> "Here":
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+        while httpx.get(f"{self.url}/ready").status_code != httpx.codes.OK:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
 
 
-def crowd() -> bytes:
-    """misc/images/group.jpg four times over: 96 faces."""
-    picture = cv2.imread(str(PICTURES / "group.jpg"))
-    tiled = np.tile(picture, (2, 2, 1))
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(tiled), 90, "BGR", "420")
+def post(url: str, body: bytes, query: str = "") -> int:
+    """The faces that were found."""
+    answer = httpx.post(f"{url}/extract{query}", content=body, headers={"Content-Type": "image/jpeg"}, timeout=120)
+    return len(answer.raise_for_status().json()["data"][0]["faces"])
 
 
-class Recorder:
-    """A session that remembers what it was given."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.sizes = session.sizes
-        self.max_batch = session.max_batch
-        self.given: list[Pixels] = []
-        self.recording = False
-
-    def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
-        if self.recording:
-            self.given.append(pixels.copy())
-        return self.session.run(pixels)
-
-    def close(self) -> None:
-        self.session.close()
-
-
-def overhead() -> list[tuple[str, float | None, float]]:
-    """Service time ÷ time of the same runs of the same sessions alone, at the same shapes and threads."""
-    recorders: list[Recorder] = []
-
-    def recording(name: str) -> Callable[[ModelFile], Recorder]:
-        def opened(model: ModelFile) -> Recorder:
-            recorders.append(Recorder(backend(name)(model)))
-            return recorders[-1]
-
-        return opened
-
-    composition.backend = recording  # type: ignore[assignment]
-    settings, _ = Settings.load({"MODELS_DIR": str(REPO / "models"), "LOG_LEVEL": "ERROR"})
-    runtime = open_runtime(settings, Metrics())
-    rows = []
-    for name, data, rounds, aim in (
-        ("1 face, 880×1076", one_face(), ROUNDS, 1.2),
-        ("crowd", crowd(), CROWD_ROUNDS, 1.25),
-    ):
-        rows += uvloop.run(_compared(runtime.service, recorders, name, data, rounds, aim))
-    uvloop.run(runtime.aclose())
-    return rows
-
-
-async def _compared(
-    service: Any, recorders: list[Recorder], name: str, data: bytes, rounds: int, aim: float
-) -> list[tuple[str, float | None, float]]:
-    async def serve() -> int:
-        [outcome] = await service.extract([Raw(data)], ExtractOptions(), Deadline(60))
-        assert isinstance(outcome.result, ImageFaces)
-        return len(outcome.result.faces)
-
-    for recorder in recorders:
-        recorder.given, recorder.recording = [], True
-    faces = await serve()
-    for recorder in recorders:
-        recorder.recording = False
-
-    def replay() -> None:
-        for recorder in recorders:
-            for pixels in recorder.given:
-                recorder.session.run(pixels)
-
-    served, pure = [], []
-    for _ in range(3):
-        await serve()
-        replay()
-    for _ in range(rounds):
-        started = time.perf_counter()
-        await serve()
-        middle = time.perf_counter()
-        replay()
-        served.append(middle - started)
-        pure.append(time.perf_counter() - middle)
-    a, b = statistics.median(served) * 1000, statistics.median(pure) * 1000
-    ratio = statistics.median(x / y for x, y in zip(served, pure, strict=True))
-    return [
-        row(f"{name} ({faces} faces): service ÷ its sessions alone", aim, ratio, ""),
-        row("    service time", None, a, "ms"),
-        row("    sessions alone", None, b, "ms"),
-        row("    difference", None, a - b, "ms"),
-    ]
-
-
-class Service:
-    """`visage serve` as a process, stopped at the end."""
-
-    def __init__(self) -> None:
-        self._log = Path(tempfile.mkstemp(prefix="visage-bench-", suffix=".log")[1])
-        env = {**os.environ, "PORT": "0", "LOG_FORMAT": "json", "MODELS_DIR": str(REPO / "models")}
-        self.started = time.perf_counter()
-        with self._log.open("w") as out:
-            self.process = subprocess.Popen([sys.executable, "-m", "visage", "serve"], env=env, stderr=out, cwd=REPO)
-        self.url = self._wait()
-
-    def _wait(self) -> str:
-        while self.process.poll() is None:
-            for line in self._log.read_text().splitlines():
-                event = json.loads(line)["event"]
-                if event.startswith("visage is ready: "):
-                    self.ready_after = time.perf_counter() - self.started
-                    return str(event.split()[3])
-            time.sleep(0.005)
-        raise SystemExit(self._log.read_text())
-
-    def rss(self) -> float:
-        return psutil.Process(self.process.pid).memory_info().rss / 2**20
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-        self._log.unlink()
-
-
-def cold_start() -> list[tuple[str, float | None, float]]:
-    """From the process's start to ready, networks prepared before."""
-    times = []
-    for _ in range(3):
-        service = Service()
-        times.append(service.ready_after)
-        service.stop()
-    return [row("process start to ready", 3.0, statistics.median(times), "s")]
-
-
-def load() -> list[tuple[str, float | None, float]]:
-    """30 clients in another process post the one-face picture for 20 s; /health is asked meanwhile."""
-    service = Service()
-    idle = service.rss()
-    clients = subprocess.Popen([sys.executable, __file__, "--clients", service.url], stdout=subprocess.PIPE, text=True)
-    times: list[float] = []
-    peak = [idle]
-    done = threading.Event()
-
-    def watch_memory() -> None:
-        while not done.wait(0.2):
-            peak[0] = max(peak[0], service.rss())
-
-    watcher = threading.Thread(target=watch_memory)
-    watcher.start()
-    time.sleep(2)
-    with httpx.Client() as client:
-        until = time.monotonic() + LOAD_SECONDS - 4
-        while time.monotonic() < until:
+def one_client(here: Here, log: Log, body: bytes) -> list[Row]:
+    """One face as a raw body over HTTP, against its networks alone."""
+    served, pure, decode = [], [], []
+    headers = {"Content-Type": "image/jpeg"}
+    with httpx.Client(timeout=60) as client:
+        for number in range(ROUNDS + 5):
+            if number == 5:
+                served, pure, decode = [], [], []
+                with log.recording():
+                    client.post(f"{here.url}/extract", content=body, headers=headers)
             started = time.perf_counter()
-            client.get(f"{service.url}/health").raise_for_status()
-            times.append(time.perf_counter() - started)
-            time.sleep(0.02)
-    out, _ = clients.communicate(timeout=120)
-    done.set()
-    watcher.join()
-    service.stop()
-    report = json.loads(out)
-    times.sort()
+            client.post(f"{here.url}/extract", content=body, headers=headers)
+            answered = time.perf_counter()
+            log.replay()
+            replayed = time.perf_counter()
+            simplejpeg.decode_jpeg(body, "BGR")
+            served.append(answered - started)
+            pure.append(replayed - answered)
+            decode.append(time.perf_counter() - replayed)
+    beside = [s - p for s, p in zip(served, pure, strict=True)]
+    a, b, c = (statistics.median(times) * 1000 for times in (served, pure, decode))
     return [
-        row(f"/health p99 under {CLIENTS} clients", 25, times[int(len(times) * 0.99)] * 1000, "ms"),
-        row(f"    images a second under {CLIENTS} clients", None, report["images"] / report["seconds"], "/s"),
-        row("    answers that were not 200", None, report["refused"], ""),
-        row("RSS after start", 400, idle, "MB"),
-        row("RSS at most under load", 400, peak[0], "MB"),
+        Row("1 client, 1 face of 880×1076: (service − pure) ÷ decoding that JPEG", ratio(beside, decode), "", 2.5),
+        Row("the same, service ÷ pure", ratio(served, pure), f"({a:.1f} ms, {b:.1f} ms; decoding {c:.1f} ms)", 1.15),
     ]
 
 
-def clients(url: str) -> None:
-    """The load: threads that post one picture again and again; prints what came of it as JSON."""
-    body = one_face()
-    files = {"files": ("a.jpg", body, "image/jpeg")}
-    until = time.monotonic() + LOAD_SECONDS
-    counts: list[tuple[int, int]] = []
+def crowd(here: Here, log: Log, body: bytes) -> list[Row]:
+    """Hundreds of faces, against the same runs in as many streams as there are cores."""
+    query = "?threshold=0.3"
+    with log.recording():
+        faces = post(here.url, body, query)
+    cores = os.cpu_count() or 1
+    served, pure = [], []
+    for _ in range(CROWD_ROUNDS):
+        started = time.perf_counter()
+        post(here.url, body, query)
+        answered = time.perf_counter()
+        _side_by_side(log, cores)
+        served.append(answered - started)
+        pure.append(time.perf_counter() - answered)
+    shown = f"({statistics.median(served):.2f} s, {statistics.median(pure):.2f} s)"
+    return [Row(f"crowd of {faces} faces: service ÷ pure", ratio(served, pure), shown, 1.15)]
 
-    def post() -> None:
-        images = refused = 0
-        with httpx.Client(timeout=60) as client:
-            while time.monotonic() < until:
-                if client.post(f"{url}/multipart/extract", files=files).status_code == 200:
-                    images += 1
-                else:
-                    refused += 1
-        counts.append((images, refused))
 
-    threads = [threading.Thread(target=post) for _ in range(CLIENTS)]
-    started = time.monotonic()
+def _side_by_side(log: Log, cores: int) -> None:
+    """The recorded runs, shared out among threads as the service shares them out; the detector's first."""
+    first, *rest = log.runs
+    first[0].session.run(first[1])
+    waiting = list(reversed(rest))
+
+    def work() -> None:
+        while waiting:
+            try:
+                recorder, pixels = waiting.pop()
+            except IndexError:
+                return
+            recorder.session.run(pixels)
+
+    threads = [threading.Thread(target=work) for _ in range(cores)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    seconds = time.monotonic() - started
-    print(json.dumps({"images": sum(c[0] for c in counts), "refused": sum(c[1] for c in counts), "seconds": seconds}))
+
+
+def throughput(log: Log, environ: Mapping[str, str], picture: Path) -> list[Row]:
+    """Many clients, against streams of the networks alone; service and streams alternate."""
+    cores = os.cpu_count() or 1
+    served, limit, shares = [], [], []
+    with Service(environ) as service:
+        load(service.url, picture, CLIENTS, 1)
+        for _ in range(STREAM_ROUNDS):
+            report = load(service.url, picture, CLIENTS, STREAM_SECONDS)
+            served.append(report.rate)
+            shares.append(report.cpu_share)
+            limit.append(log.streams(cores, STREAM_SECONDS))
+    share = statistics.median(shares)
+    shown = (
+        f"({statistics.median(served):.1f}/s, {statistics.median(limit):.1f}/s; clients take {share:.0%} of the CPU)"
+    )
+    row = Row(f"{CLIENTS} clients: images/s ÷ {cores} pure streams", ratio(served, limit), shown, 0.92, at_least=True)
+    return [row, Row("    the same, of the CPU that the clients leave", ratio(served, limit) / (1 - share))]
+
+
+def start(environ: Mapping[str, str]) -> list[Row]:
+    """From the process's start to ready, networks prepared before."""
+    times = []
+    for _ in range(3):
+        with Service(environ) as service:
+            times.append(service.ready_after)
+    return [Row("process start to ready", statistics.median(times), "s", 2.0)]
+
+
+def health(environ: Mapping[str, str], picture: Path) -> list[Row]:
+    """/health asked while 30 clients post, and the memory that this takes."""
+    times: list[float] = []
+    with Service(environ) as service:
+        idle = peak = service.rss()
+        loading = threading.Thread(target=load, args=(service.url, picture, HEALTH_CLIENTS, HEALTH_SECONDS))
+        loading.start()
+        with httpx.Client() as client:
+            while loading.is_alive():
+                asked = time.perf_counter()
+                client.get(f"{service.url}/health").raise_for_status()
+                times.append(time.perf_counter() - asked)
+                peak = max(peak, service.rss())
+                time.sleep(0.02)
+    return [
+        Row(f"{HEALTH_CLIENTS} clients: p99 of /health", percentile(times, 0.99) * 1000, "ms", 20),
+        Row("RSS after start", idle, "MB"),
+        Row(f"RSS at most under {HEALTH_CLIENTS} clients", peak, "MB"),
+    ]
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--clients"]:
-        clients(sys.argv[2])
-    else:
-        sys.exit(main())
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """The commands whose tables stand in the documents."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import simplejpeg
+from benchmarks import decoding
+from benchmarks import pictures as benchmark_pictures
+from benchmarks.rows import Row, percentile, ratio
 
-from tests.support import REPO
+from tests.support import REPO, Client
+from visage.faces import ImageBatch
 
 BENCHMARKS = REPO / "benchmarks"
 SCRIPT = BENCHMARKS / "extra_sizes.py"
@@ -79,3 +84,48 @@ def test_boxes_and_annotations_are_counted_in_pairs(
     found = (np.array(rows, np.float32).reshape(-1, 4) for rows in (boxes, wanted))
     overlaps = script.matches(*found)
     assert len(overlaps) == pairs and all(0.5 <= overlap <= 1 for overlap in overlaps)
+
+
+# -- make bench, make soak, make compare --------------------------------------------------------------------------
+
+
+def test_an_aim_is_met_from_above_or_from_below() -> None:
+    assert Row("a", 1.0, "", 1.0).met and not Row("a", 1.01, "", 1.0).met
+    assert Row("a", 1.0, "", 1.0, at_least=True).met and not Row("a", 0.99, "", 1.0, at_least=True).met
+    assert Row("a", 1e9).met
+    assert str(Row("a", 2.0, "s", 1.0)) == "| a | ≤ 1 | 2 s (missed) |"
+
+
+def test_percentile_and_ratio() -> None:
+    assert percentile([3, 1, 2, 4], 0.5) == 3 and percentile([3, 1, 2, 4], 0.99) == 4
+    assert ratio([2, 9, 30], [1, 3, 10]) == 3
+
+
+@pytest.mark.parametrize("faces", [0, 1, 278, 720])
+def test_the_numpy_that_decoding_is_held_against_finds_the_same_faces(faces: int) -> None:
+    outputs = decoding.crowd(faces)
+    detector = decoding.FAMILY.build(decoding.Fixed(outputs), {})
+    batch = ImageBatch(np.zeros((1, 640, 640, 3), np.uint8), np.ones(1))
+    (found,) = detector.detect(batch, np.full(1, decoding.THRESHOLD, np.float32))
+    expected = decoding.vectorised(outputs)
+
+    assert len(found) == len(expected) == faces
+    np.testing.assert_allclose(found.scores, expected[:, 4])
+    np.testing.assert_allclose(found.boxes, expected[:, :4], atol=1e-3)
+    np.testing.assert_allclose(found.landmarks.reshape(-1, 10), expected[:, 5:], atol=1e-3)
+
+
+def test_the_pictures_have_the_sizes_and_faces_that_their_rows_name(real: Client) -> None:
+    for name, size in (("one_face", (1076, 880)), ("wide", (1080, 1920))):
+        body = getattr(benchmark_pictures, name)()
+        assert simplejpeg.decode_jpeg(body).shape[:2] == size
+        answer = real.post("/extract", content=body, headers={"Content-Type": "image/jpeg"}).json()
+        assert len(answer["data"][0]["faces"]) == 1
+
+
+def test_a_short_soak_tells_memory_and_answers(models_dir: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.soak", "--requests", "40"]
+    env = {**os.environ, "PYTHONPATH": f"{REPO / 'src'}:{REPO}", "SOAK_PAUSE": "0.1"}
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=100, cwd=REPO)
+    assert "RSS after 40 ÷ after 20 requests: " in done.stdout and done.stderr == ""
+    assert "unexpected answers" not in done.stdout
