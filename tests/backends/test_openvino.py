@@ -1,6 +1,8 @@
 """What is OpenVINO's own; what every backend does stands in tests/contract/test_backends.py."""
 
 import os
+import subprocess
+import sys
 import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -8,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino as ov
 import pytest
 
 from tests.networks import Axis, Embedder, dense, model_file, pictures, prelus, rewritten, yunet_heads
+from tests.support import REPO
 from visage.backends.base import ModelFile, Preprocess, Sizes
 from visage.backends.onnx import open_session as open_oracle
 from visage.backends.openvino import open_session, with_fused_prelu
+from visage.backends.openvino_library import ov
 from visage.errors import GraphRejected, InferenceFailed
 
 
@@ -142,3 +145,22 @@ def test_what_only_looks_like_a_prelu_is_left_alone(tmp_path: Path, change: str)
             node.op_type = "Sigmoid"
     onnx.save(model, tmp_path / "b.onnx")
     assert with_fused_prelu(ov.Core().read_model(tmp_path / "b.onnx")) == 0
+
+
+_IMPORTS = """
+import socket, sys
+def refuse(*_): raise AssertionError("somebody was called")
+socket.socket.connect = socket.getaddrinfo = refuse
+import visage.backends.openvino
+from openvino.tools.ovc import telemetry_utils
+assert telemetry_utils.tm.__name__.endswith("telemetry_stub"), telemetry_utils.tm
+assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
+"""
+
+
+def test_that_openvino_is_used_is_told_to_nobody() -> None:
+    env = {"PYTHONPATH": str(REPO / "src"), "HOME": "/nonexistent"}
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTS], check=False, capture_output=True, env=env, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -5,11 +5,9 @@ from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as operators
-from openvino.preprocess import PrePostProcessor
 
 from visage.backends.base import ModelFile, Preprocess, Sizes
+from visage.backends.openvino_library import PrePostProcessor, operators, ov
 from visage.errors import GraphRejected, InferenceFailed
 from visage.faces import Floats, Pixels
 
