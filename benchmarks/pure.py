@@ -10,8 +10,8 @@ from pathlib import Path
 import visage.runtime as composition
 from benchmarks.pictures import REPO, TESTDATA
 from visage.api.metrics import Metrics
-from visage.backends import backend
 from visage.backends.base import ModelFile, Session, Sizes
+from visage.engines.standing import Standings, opening
 from visage.faces import Floats, Pixels
 from visage.runtime import Runtime, open_runtime
 from visage.settings import Settings
@@ -92,14 +92,14 @@ def recorded(settings: Settings) -> tuple[Runtime, Log]:
     """A runtime of these settings, whose sessions write to the log."""
     log = Log()
 
-    def recording(name: str) -> Callable[[ModelFile], Recorder]:
-        return lambda model: Recorder(backend(name)(model), model, log)
+    def recording(standings: Standings) -> Callable[[ModelFile], Recorder]:
+        return lambda model: Recorder(opening(standings)(model), model, log)
 
-    composition.backend = recording  # type: ignore[assignment]
+    composition.opening = recording  # type: ignore[assignment]
     try:
         return open_runtime(settings, Metrics()), log
     finally:
-        composition.backend = backend
+        composition.opening = opening
 
 
 def pairs(folder: Path) -> dict[str, dict[str, str]]:

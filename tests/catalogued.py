@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import TESTDATA
+from visage.backends import backend
 from visage.backends.base import ModelFile, Preprocess
-from visage.backends.onnx import open_session
 from visage.families import family
 from visage.zoo.catalogue import Entry
 from visage.zoo.sources import Fetching
@@ -22,7 +22,7 @@ def real_file(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def opened(entry: Entry, file: Path, folder: Path, fed: Preprocess | None = None) -> Any:
+def opened(entry: Entry, file: Path, folder: Path, fed: Preprocess | None = None, engine: str = "onnx") -> Any:
     """The network of `file`, put by hand into the models folder `folder`, whatever hash the catalogue has.
 
     It is prepared and built as `entry` says, and fed so, or as `fed` says.
@@ -33,5 +33,5 @@ def opened(entry: Entry, file: Path, folder: Path, fed: Preprocess | None = None
         place.parent.mkdir(parents=True)
         shutil.copyfile(file, place)
     ready = store.prepare(entry.model_copy(update={"sources": (), "sha256": None, "md5": None, "bytes": None}))
-    session = open_session(ModelFile(entry.name, ready.path, ready.sha256, fed or entry.fed(), threads=2))
+    session = backend(engine)(ModelFile(entry.name, ready.path, ready.sha256, fed or entry.fed(), threads=2))
     return family(entry.family).build(session, entry.params)

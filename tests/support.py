@@ -55,8 +55,8 @@ ACCEPTED = {"ACCEPT_LICENCES": ",".join(LICENCES)}
 
 
 def settings_of(**environ: str) -> Settings:
-    """Settings from exactly these variables."""
-    return Settings.load(environ)[0]
+    """Settings from exactly these variables; engines are raced only where a test says so."""
+    return Settings.load({"INFERENCE_BACKEND": "onnx", **environ})[0]
 
 
 def b64(data: bytes) -> str:
@@ -270,7 +270,7 @@ def served(folder: Path, command: Sequence[str] = ("-m", "visage", "serve"), **e
     """Start the service for real and wait until it is ready; `folder` takes its log."""
     log = folder / "server.log"
     env = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "PYTEST_"))}
-    env |= {"PORT": "0", "LOG_FORMAT": "json", "PYTHONPATH": str(REPO / "src"), **environ}
+    env |= {"PORT": "0", "LOG_FORMAT": "json", "INFERENCE_BACKEND": "onnx", "PYTHONPATH": str(REPO / "src"), **environ}
     with log.open("w", encoding="utf-8") as out:
         process = subprocess.Popen([sys.executable, *command], cwd=REPO, env=env, stdout=out, stderr=out, text=True)
     try:

@@ -42,8 +42,13 @@ def test_the_edges_are_measured_by_every_way() -> None:
     assert all(float(number) > 0 for row in rows for number in row[2:])
 
 
-def imported(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+@pytest.fixture(scope="module")
+def script() -> Any:
+    return _module("extra_sizes")
+
+
+def _module(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, REPO / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -51,17 +56,12 @@ def imported(name: str) -> Any:
     return module
 
 
-@pytest.fixture(scope="module")
-def script() -> Any:
-    return imported("extra_sizes")
-
-
 @pytest.mark.parametrize(
     ("size", "least", "of"),
     [((3000, 2000), 2, 2), ((3000, 2000), 8, 4), ((5120, 5120), 8, 8), ((5119, 5119), 8, 4), ((1279, 600), 8, 1)],
 )
 def test_a_scaled_picture_is_no_smaller_than_what_is_fitted(size: tuple[int, int], least: int, of: int) -> None:
-    scaled = imported("scaled_decode")
+    scaled = _module("scaled_decode")
     assert scaled.fraction(*size, least) == of
     data = simplejpeg.encode_jpeg(np.zeros((size[1], size[0], 3), np.uint8))
     pixels, milliseconds = scaled.decoded(data, of)
@@ -129,3 +129,21 @@ def test_a_short_soak_tells_memory_and_answers(models_dir: Path) -> None:
     done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=100, cwd=REPO)
     assert "RSS after 40 ÷ after 20 requests: " in done.stdout and done.stderr == ""
     assert "unexpected answers" not in done.stdout
+
+
+def test_the_table_of_engines_has_a_row_a_case_and_a_ratio_an_engine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines = _module("engines")
+    monkeypatch.setattr(engines, "SECONDS", 0)
+    monkeypatch.setattr(sys, "argv", ["engines.py", "sface"])
+    monkeypatch.setattr("logging.disable", lambda _: None)
+    assert engines.main() == 0
+
+    head, _, *rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert head == "| network | input | threads | batch | onnx, ms | openvino | onnx, PReLU as published |"
+    threads = {len(os.sched_getaffinity(0)), 1}
+    assert len(rows) == 2 * len(threads)  # one face and four
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[:2] == ["`sface`", "112×112"] and all(float(cell.removeprefix("×")) > 0 for cell in cells[5:])

@@ -173,8 +173,8 @@ def test_the_ignored_names_are_those_of_the_contract() -> None:
 
 
 def test_what_means_nothing_to_the_backend_is_said() -> None:
-    assert remarks(FORCE_FP16="True") == ["FORCE_FP16 has no effect: the onnx backend computes in single precision"]
-    assert remarks(TRITON_URI="localhost:8001") == ["TRITON_URI has no effect: INFERENCE_BACKEND is onnx"]
+    assert remarks(FORCE_FP16="True") == ["FORCE_FP16 has no effect: networks are computed in single precision"]
+    assert remarks(TRITON_URI="localhost:8001") == ["TRITON_URI has no effect: INFERENCE_BACKEND is auto"]
     assert remarks(FORCE_FP16="False", TRITON_URI="None") == []
 
 

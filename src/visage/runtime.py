@@ -6,14 +6,20 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from visage import selftest
-from visage.backends import backend
+from visage.backends import AUTO, ORACLE, backend
+from visage.backends.base import ModelFile, Sizes
 from visage.choice import choose
+from visage.engines.choosing import Choosing
+from visage.engines.race import Work
+from visage.engines.standing import Standings, opening
+from visage.faces import Image
+from visage.geometry.alignment import CROP_SIZE
 from visage.images.addresses import AddressPolicy
 from visage.images.decoding import Decoder, Limits
 from visage.images.fetching import Downloader, Folder
@@ -52,6 +58,7 @@ class Runtime:
     networks: Networks
     catalogue: Catalogue
     seconds: float
+    engines: Standings = field(default_factory=dict)
 
     async def aclose(self) -> None:
         await self.service.aclose()
@@ -59,7 +66,7 @@ class Runtime:
 
 def prepare(settings: Settings) -> Networks:
     """Make every network's file ready, once; what a start without work left to do spends milliseconds on."""
-    backend(settings.inference_backend)
+    backend(_surely(settings))
     AddressPolicy.parse(settings.url_allow)
     catalogue = read_catalogue(settings.models_dir)
     store = open_store(settings, catalogue)
@@ -76,24 +83,56 @@ def open_store(settings: Settings, catalogue: Catalogue) -> Store:
 
 def try_model(entry: Entry, path: Path, settings: Settings) -> list[float]:
     """What the network in the file `path` answers on the self-test picture. Raises GraphRejected, InferenceFailed."""
-    picture = Decoder(Limits()).decode(data_file("selftest.png").read_bytes())
-    session = backend(settings.inference_backend)
+    picture = _picture()
+    session = backend(_surely(settings))
     with network(Loaded(entry, Prepared(path, "0" * 64, False)), session, cores(settings)) as model:
         return selftest.numbers(entry.task, model, picture)
 
 
-def open_runtime(settings: Settings, watcher: RuntimeWatcher) -> Runtime:
+def choose_engines(settings: Settings, networks: Networks, *, again: bool = False) -> Standings:
+    """What computes each network; it is measured where INFERENCE_BACKEND is auto and nothing is remembered, or `again`.
+
+    Raises BackendUnavailable, GraphRejected and InferenceFailed.
+    """
+    store = open_store(settings, read_catalogue(settings.models_dir))
+    choosing = Choosing(settings.inference_backend, store, _picture().pixels, again)
+    found = {}
+    for _, model in networks.all():
+        entry, file = model.entry, model.file
+        opened = ModelFile(entry.name, file.path, file.sha256, entry.fed(), cores(settings))
+        found[entry.name] = choosing.engine(entry, opened, _work(settings, entry))
+    return found
+
+
+def _work(settings: Settings, entry: Entry) -> Work:
+    """What requests will ask of this network."""
+    if entry.task == "detection":
+        return Work(Sizes().nearest(settings.max_size), (1, settings.det_batch_size))
+    return Work((CROP_SIZE, CROP_SIZE), (1, settings.rec_batch_size))
+
+
+def _surely(settings: Settings) -> str:
+    """The backend that is named, or the one that is always there."""
+    return ORACLE if settings.inference_backend == AUTO else settings.inference_backend
+
+
+def _picture() -> Image:
+    return Decoder(Limits()).decode(data_file("selftest.png").read_bytes())
+
+
+def open_runtime(settings: Settings, watcher: RuntimeWatcher, engines: Standings | None = None) -> Runtime:
     """Load, self-test and warm up the whole path; what is returned is ready.
 
-    Raises ConfigurationError and ModelFileError.
+    `engines`: chosen already. Raises ConfigurationError, ModelFileError and InferenceFailed.
     """
     started = time.monotonic()
     catalogue = read_catalogue(settings.models_dir)
     networks = prepare(settings)
+    engines = choose_engines(settings, networks) if engines is None else engines
     decoder = Decoder(Limits(settings.max_image_bytes, settings.max_image_pixels))
     store = open_store(settings, catalogue)
     load = Load(share_of_cores(settings))
-    rack = _rack(settings, networks, store, decoder, load, watcher)
+    rack = _rack(settings, networks, engines, store, load, watcher)
     service = FaceService(
         rack,
         decoder,
@@ -113,11 +152,11 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher) -> Runtime:
     give_back()
     gc.freeze()  # what is loaded stays; the collector need not walk it on every request
     seconds = time.monotonic() - started
-    names = " ".join(f"{role}={model.described()}" for role, model in networks.all())
-    log.info(
-        "loaded %s, backend %s, %d threads a run, %.1f s", names, settings.inference_backend, cores(settings), seconds
+    names = " ".join(
+        f"{role}={model.described()} ({engines[model.entry.name].engine})" for role, model in networks.all()
     )
-    return Runtime(service, networks, catalogue, seconds)
+    log.info("loaded %s, %d threads a run, %.1f s", names, cores(settings), seconds)
+    return Runtime(service, networks, catalogue, seconds, engines)
 
 
 def cores(settings: Settings) -> int:
@@ -131,11 +170,10 @@ def share_of_cores(settings: Settings) -> int:
 
 
 def _rack(
-    settings: Settings, networks: Networks, store: Store, decoder: Decoder, load: Load, watcher: RuntimeWatcher
+    settings: Settings, networks: Networks, engines: Standings, store: Store, load: Load, watcher: RuntimeWatcher
 ) -> Rack:
     """Every network in its slot, open; when one cannot be opened those before it are closed."""
-    picture = decoder.decode(data_file("selftest.png").read_bytes())
-    loader = Loader(store, backend(settings.inference_backend), picture, threads=cores(settings), load=load)
+    loader = Loader(store, opening(engines), _picture(), threads=cores(settings), load=load)
     with ExitStack() as opened:
 
         def shelf(role: str, opener: Callable[[Loaded], AbstractContextManager[S]]) -> Shelf[S]:

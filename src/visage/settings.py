@@ -120,7 +120,11 @@ class Settings(BaseModel):
     cors_origins: _Words = _setting([], "Origins that browsers may call from, separated by commas", "CORS_ORIGINS")
 
     # Networks
-    inference_backend: str = _setting("onnx", "What computes the networks: onnx", "INFERENCE_BACKEND")
+    inference_backend: str = _setting(
+        "auto",
+        "What computes the networks: onnx, openvino, or auto: for each network the fastest of those installed",
+        "INFERENCE_BACKEND",
+    )
     models_dir: Path = _setting(
         Path("models"), "Folder of the catalogue (models.json) and of the networks", "MODELS_DIR"
     )
@@ -166,8 +170,8 @@ class Settings(BaseModel):
     )
     det_batch_size: int = _setting(1, "Most pictures in one run of the detector", "DET_BATCH_SIZE", ge=1, le=256)
     rec_batch_size: int = _setting(4, "Most faces in one run of a network of crops", "REC_BATCH_SIZE", ge=1, le=256)
-    force_fp16: bool = _setting(False, "Half precision; means nothing to the onnx backend", "FORCE_FP16")
-    triton_uri: _Name = _setting(None, "Address of a Triton server; means nothing to the onnx backend", "TRITON_URI")
+    force_fp16: bool = _setting(False, "Half precision; no backend here has it", "FORCE_FP16")
+    triton_uri: _Name = _setting(None, "Address of a Triton server; no backend here asks one", "TRITON_URI")
     inference_threads: int = _setting(
         0,
         "Cores for one run of a network; 0 shares the machine's between NUM_WORKERS",
@@ -332,9 +336,8 @@ def _remarks(environment: Mapping[str, str], settings: Settings) -> list[str]:
                     said.append(f"{other} is not used: {first} is set as well")
                 elif first != "TENSORRT_VERSION":
                     said.append(f"{other} is read as {first}, which is its name now")
-    if settings.inference_backend == "onnx":
-        if settings.force_fp16:
-            said.append("FORCE_FP16 has no effect: the onnx backend computes in single precision")
-        if settings.triton_uri:
-            said.append("TRITON_URI has no effect: INFERENCE_BACKEND is onnx")
+    if settings.force_fp16:
+        said.append("FORCE_FP16 has no effect: networks are computed in single precision")
+    if settings.triton_uri:
+        said.append(f"TRITON_URI has no effect: INFERENCE_BACKEND is {settings.inference_backend}")
     return said

@@ -85,6 +85,8 @@ def test_info_tells_the_settings() -> None:
         "rec_names": ["constant_embedder"],
         "det_extra_sizes": [[128, 128], [320, 256]],
         "return_landmarks_106": True,
+        "inference_backend": "onnx",
+        "engines": {},
     }
 
 

@@ -1,8 +1,10 @@
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 
 from tests.networks import FixedSession, pictures
-from visage.backends import BACKENDS, backend
+from visage.backends import BACKENDS, PACKAGES, backend, installed
 from visage.backends.base import Preprocess, Sizes, run_in_batches
 from visage.errors import BackendUnavailable
 
@@ -80,3 +82,15 @@ def test_a_backend_whose_library_is_missing_is_said_to_be(monkeypatch: pytest.Mo
     monkeypatch.setitem(BACKENDS, "other", "no_such_library.session:open_session")
     with pytest.raises(BackendUnavailable, match=r"'other' needs a package that is not installed: .*no_such_library"):
         backend("other")
+
+
+def test_what_is_missing_for_openvino_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "openvino", "no_such_library.session:open_session")
+    with pytest.raises(BackendUnavailable, match=r"'openvino' needs .*: pip install visage\[openvino\]$"):
+        backend("openvino")
+
+
+def test_what_is_installed_is_told_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert installed().keys() == BACKENDS.keys() == PACKAGES.keys()  # all of them, in a developer's environment
+    monkeypatch.setitem(PACKAGES, "openvino", "no-such-package")
+    assert installed() == {"onnx": version("onnxruntime")}

@@ -24,7 +24,7 @@ from visage.cli.serve import server_config
 
 def started(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """A command that is expected to end by itself."""
-    env = {**os.environ, "PYTHONPATH": str(REPO / "src"), **environ}
+    env = {**os.environ, "INFERENCE_BACKEND": "onnx", "PYTHONPATH": str(REPO / "src"), **environ}
     return subprocess.run(
         [sys.executable, "-m", "visage", *command],
         cwd=REPO,

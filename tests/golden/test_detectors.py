@@ -128,7 +128,7 @@ def test_a_centerface_of_any_batch_and_size_is_made_of_the_one_that_is_published
 
 
 def seen(detector: Any, path: str, *extra: tuple[int, int]) -> Detections:
-    stage = DetectionStage(detector, extra_sizes=extra)
+    stage = DetectionStage(detector, square=True, extra_sizes=extra)
     try:
         return stage.run(picture(path), THRESHOLD, (640, 640), Deadline(60))[0]
     finally:

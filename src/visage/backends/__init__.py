@@ -1,11 +1,25 @@
 """How numbers are computed: one module a backend, reached through one table of import strings."""
 
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 
 from visage.backends.base import OpenSession
 from visage.errors import BackendUnavailable
 
-BACKENDS: dict[str, str] = {"onnx": "visage.backends.onnx:open_session"}
+# The one that is always there, and that the others are held against.
+ORACLE = "onnx"
+
+# What INFERENCE_BACKEND says where the engine is to be chosen for each network.
+AUTO = "auto"
+
+BACKENDS: dict[str, str] = {
+    ORACLE: "visage.backends.onnx:open_session",
+    "openvino": "visage.backends.openvino:open_session",
+}
+
+# The package that each computes with, and how it is had.
+PACKAGES: dict[str, str] = {ORACLE: "onnxruntime", "openvino": "openvino"}
+_REMEDIES: dict[str, str] = {ORACLE: "pip install visage", "openvino": "pip install visage[openvino]"}
 
 
 def backend(name: str) -> OpenSession:
@@ -14,11 +28,25 @@ def backend(name: str) -> OpenSession:
     Raises BackendUnavailable for an unknown name and where its libraries are missing.
     """
     if name not in BACKENDS:
-        known = ", ".join(sorted(BACKENDS))
+        known = ", ".join(sorted((AUTO, *BACKENDS)))
         raise BackendUnavailable(f"INFERENCE_BACKEND={name!r} is not one of: {known}")
     module, function = BACKENDS[name].split(":")
     try:
         found: OpenSession = getattr(import_module(module), function)
     except ImportError as exc:
-        raise BackendUnavailable(f"INFERENCE_BACKEND={name!r} needs a package that is not installed: {exc}") from exc
+        remedy = f"; install it: {_REMEDIES[name]}" if name in _REMEDIES else ""
+        raise BackendUnavailable(
+            f"INFERENCE_BACKEND={name!r} needs a package that is not installed: {exc}{remedy}"
+        ) from exc
+    return found
+
+
+def installed() -> dict[str, str]:
+    """The backends whose package is installed, with its version; nothing is imported."""
+    found = {}
+    for name, package in PACKAGES.items():
+        try:
+            found[name] = version(package)
+        except PackageNotFoundError:
+            continue
     return found

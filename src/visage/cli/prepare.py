@@ -23,13 +23,18 @@ class _Silent:
     def batch(self, stage: str, size: int, /) -> None: ...
 
 
-def run(_: argparse.Namespace) -> int:
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--again", action="store_true", help="measure engines although a choice is remembered")
+
+
+def run(given: argparse.Namespace) -> int:
     settings, said = Settings.load()
     logs.configure(settings.log_level, settings.log_format)
     for line in said:
         log.warning(line)
     started = time.monotonic()
-    opened = runtime.open_runtime(settings, _Silent())
+    engines = runtime.choose_engines(settings, runtime.prepare(settings), again=given.again)
+    opened = runtime.open_runtime(settings, _Silent(), engines)
     asyncio.run(opened.aclose())
     log.info("prepared in %.1f s", time.monotonic() - started)
     return 0

@@ -16,9 +16,10 @@ from uvicorn.supervisors import Multiprocess
 from visage import logs
 from visage.api.app import create_app
 from visage.api.state import State
+from visage.engines.standing import Standings
 from visage.errors import ConfigurationError
 from visage.memory import use_few_arenas
-from visage.runtime import prepare
+from visage.runtime import choose_engines, open_runtime, prepare
 from visage.settings import Settings
 
 ABOUT = "Prepare the networks and serve."
@@ -35,23 +36,24 @@ def run(_: argparse.Namespace) -> int:
     for line in said:
         log.warning(line)
     use_few_arenas()
-    prepare(settings)
+    networks = prepare(settings)
     listening = _listen(settings.host, settings.port)
+    engines = choose_engines(settings, networks)
     address = _url(settings.host, listening.getsockname()[1])
     if settings.num_workers == 1:
-        return _serve_here(settings, listening, address)
-    return _serve_in_processes(settings, listening, address)
+        return _serve_here(settings, engines, listening, address)
+    return _serve_in_processes(settings, engines, listening, address)
 
 
-def application(address: str) -> object:
-    """One worker process's application; the parent has checked the settings."""
+def application(address: str, engines: Standings) -> object:
+    """One worker process's application; the parent has checked the settings and chosen the engines."""
     settings, _ = Settings.load()
     use_few_arenas()
     logs.configure(settings.log_level, settings.log_format)
-    return create_app(settings, opened=partial(_worker_opened, address))
+    return create_app(settings, opener=partial(open_runtime, engines=engines), opened=partial(_worker_opened, address))
 
 
-def _serve_here(settings: Settings, listening: socket.socket, address: str) -> int:
+def _serve_here(settings: Settings, engines: Standings, listening: socket.socket, address: str) -> int:
     failed = False
 
     def opened(state: State) -> None:
@@ -61,18 +63,19 @@ def _serve_here(settings: Settings, listening: socket.socket, address: str) -> i
         else:
             log.info("visage is ready: %s (try it: %s/docs)", address, address)
 
-    server = uvicorn.Server(server_config(settings, create_app(settings, opened=opened)))
+    app = create_app(settings, opener=partial(open_runtime, engines=engines), opened=opened)
+    server = uvicorn.Server(server_config(settings, app))
     log.info("visage starts: %s", address)
     server.run(sockets=[listening])
     return 1 if failed else 0
 
 
-def _serve_in_processes(settings: Settings, listening: socket.socket, address: str) -> int:
+def _serve_in_processes(settings: Settings, engines: Standings, listening: socket.socket, address: str) -> int:
     folder = tempfile.mkdtemp(prefix="visage-metrics-")
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
     log.info("visage starts %d workers: %s", settings.num_workers, address)
     try:
-        workers = Multiprocess(server_config(settings, partial(application, address)), sockets=[listening])
+        workers = Multiprocess(server_config(settings, partial(application, address, engines)), sockets=[listening])
         workers.run()
     finally:
         shutil.rmtree(Path(folder), ignore_errors=True)

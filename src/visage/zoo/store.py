@@ -4,6 +4,7 @@ onnx/<name>/<name>.onnx            the file as it was published, put by hand or 
 onnx/<name>/<name>.json            where it came from and its sha256, written after it
 onnx/<name>/<name>.prepared.onnx   what is opened, where the graph had to be rewritten
 onnx/<name>/<name>.prepared.json   of what it was made and its sha256, written last: it means complete
+onnx/<name>/<name>.engines.json    which engine computes it here (`engines.record`)
 """
 
 import json
@@ -74,7 +75,7 @@ class Store:
         if raw is None and not entry.sources:
             raise DownloadFailed(f"{entry.name}: no file at {self.path(entry.name)}; put the ONNX file there")
         if raw is None:
-            with self._alone(entry):
+            with self.alone(entry):
                 raw = self._published(entry) or self._fetch(entry)
         return self._prepared(entry, raw)
 
@@ -86,7 +87,7 @@ class Store:
         licences.require(entry.name, entry.licence.id, self._accepted)
         if not file.is_file():
             raise ModelFileError(f"{file} is no file")
-        with self._alone(entry), self._workplace(entry) as work:
+        with self.alone(entry), self._workplace(entry) as work:
             copy, made = work / file.name, work / f"{file.name}.made"
             copied(file, copy)
             check(made if _rewritten(entry, copy, made) else copy)
@@ -97,7 +98,7 @@ class Store:
     def fetch_anew(self, entry: Entry) -> Prepared:
         """As `prepare`, but from the sources even where there is a file, which stays until the new one is whole."""
         licences.require(entry.name, entry.licence.id, self._accepted)
-        with self._alone(entry):
+        with self.alone(entry):
             raw = self._fetch(entry)
         return self._prepared(entry, raw)
 
@@ -225,7 +226,7 @@ class Store:
             with told_plainly(entry.name, self.folder), tempfile.TemporaryDirectory() as folder:
                 if not _rewritten(entry, raw.path, Path(folder) / "made.onnx"):
                     return raw
-        with self._alone(entry):
+        with self.alone(entry):
             return self._ready(entry, raw) or self._make(entry, raw)
 
     def _ready(self, entry: Entry, raw: Prepared) -> Prepared | None:
@@ -270,7 +271,7 @@ class Store:
         draft.replace(path)
 
     @contextmanager
-    def _alone(self, entry: Entry) -> Iterator[None]:
+    def alone(self, entry: Entry) -> Iterator[None]:
         """No other process is at this model meanwhile; what the disk refuses is told plainly."""
         folder = self.path(entry.name).parent
         with told_plainly(entry.name, folder):

@@ -1,5 +1,6 @@
 """What the service says of itself."""
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,7 +10,9 @@ from visage import __version__
 from visage.api.problems import problem
 from visage.api.schemas import Problem
 from visage.api.state import State, state_of
+from visage.backends import AUTO, BACKENDS
 from visage.networks import Loaded
+from visage.settings import Settings
 from visage.zoo.catalogue import Entry
 
 router = APIRouter(tags=["service"])
@@ -89,7 +92,7 @@ def _info_09(state: State) -> dict[str, Any]:
         "tensorrt_version": settings.tensorrt_version,
         "log_level": settings.log_level,
         "models": {
-            "inference_backend": settings.inference_backend,
+            "inference_backend": _known_backend(settings),
             "det_name": settings.det_name,
             "rec_name": settings.rec_name,
             "max_size": list(settings.max_size),
@@ -105,6 +108,7 @@ def _info_09(state: State) -> dict[str, Any]:
     if state.compat:
         return known
     named = state.runtime.networks.named if state.runtime else {}
+    engines = state.runtime.engines if state.runtime else {}
     ours = {
         "version": __version__,
         "ready": state.runtime is not None,
@@ -113,8 +117,15 @@ def _info_09(state: State) -> dict[str, Any]:
         "rec_names": list(named.get("rec", ())),
         "det_extra_sizes": [list(size) for size in settings.det_extra_sizes],
         "return_landmarks_106": settings.def_return_landmarks_106,
+        "inference_backend": settings.inference_backend,
+        "engines": {name: asdict(standing) for name, standing in engines.items()},
     }
     return known | {"visage": ours}
+
+
+def _known_backend(settings: Settings) -> str:
+    """A word that clients of InsightFace-REST know: whatever computes them here, the networks are ONNX files."""
+    return "onnx" if settings.inference_backend in (AUTO, *BACKENDS) else settings.inference_backend
 
 
 def _info_07(state: State) -> dict[str, Any]:
@@ -125,7 +136,7 @@ def _info_07(state: State) -> dict[str, Any]:
         "tensorrt_version": settings.tensorrt_version,
         "log_level": settings.log_level,
         "models": {
-            "backend_name": settings.inference_backend,
+            "backend_name": _known_backend(settings),
             "rec_name": settings.rec_name,
             "rec_batch_size": settings.rec_batch_size,
             "det_batch_size": settings.det_batch_size,

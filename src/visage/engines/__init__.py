@@ -1,0 +1,1 @@
+"""Which backend computes which network, where the settings leave that to us."""
