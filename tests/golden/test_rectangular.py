@@ -4,6 +4,7 @@ The networks see the same pixels, but not the same black: near the end of its in
 where in the square it sees what becomes of black. That moves faces at the picture's edge a little, and hardly any other.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -97,7 +98,8 @@ def test_the_same_faces_are_found_as_in_the_square(network: tuple[str, Stages], 
     seen = {path: stages.both(picture(path), LOWER) for path in names}
 
     # Measured: of 72 pictures' 194…363 faces (at 0.6) at most two, near the threshold, are found one way only.
-    print(f"{name}: found one way only, near the threshold:", *near(seen, SERVED), *near(seen, LOWER), sep="\n  ")
+    listed = [*near(seen, SERVED), *near(seen, LOWER)]
+    sys.stdout.write("\n  ".join([f"{name}: found one way only, near the threshold:", *listed]) + "\n")  # pytest -s
     assert one_way(seen, SERVED) == []
     assert one_way(seen, LOWER) == ONE_WAY.get(name, [])
     moved = {path: sorted(low) for path, both in seen.items() if (low := below(*both))}
