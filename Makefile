@@ -4,6 +4,7 @@
 # make prepare   what a first start does, without serving
 # make bench     the measured claims
 # make soak      20,000 mixed requests, and whether memory stays where it is
+# make plots     the plots of docs/performance.md
 # make compare   this tree against another commit: BASE=<commit>
 # make docs      write the generated parts of docs/
 
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do command -v $$p >/dev/null 2>&1 \
 	&& $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: serve test check prepare bench soak compare docs clean
+.PHONY: serve test check prepare bench soak plots compare docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.runtime
@@ -37,6 +38,9 @@ bench: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.soak
+
+plots: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.plots
 
 compare: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.compare $(BASE) $(COMPARE_ARGS)

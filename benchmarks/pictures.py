@@ -27,7 +27,7 @@ def wide() -> bytes:
 def crowd() -> bytes:
     """Hundreds of faces: the test data's football crowd where it is there, else misc/images/group.jpg sixteen times."""
     real = TESTDATA / "images" / "detect" / "ifr_lumia.jpg"
-    return real.read_bytes() if real.is_file() else jpeg(np.tile(_read("group.jpg"), (4, 4, 1)))
+    return real.read_bytes() if real.is_file() else jpeg(np.tile(read("group.jpg"), (4, 4, 1)))
 
 
 def jpeg(pixels: NDArray[np.uint8]) -> bytes:
@@ -35,12 +35,13 @@ def jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _portrait(width: int, height: int) -> NDArray[np.uint8]:
-    picture = _read("grace_hopper.jpg")
+    picture = read("grace_hopper.jpg")
     factor = height / picture.shape[0]
     large = np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8)
     left = max(0, (large.shape[1] - width) // 2)
     return np.asarray(cv2.resize(large[:height, left : left + width], (width, height)), np.uint8)
 
 
-def _read(name: str) -> NDArray[np.uint8]:
+def read(name: str) -> NDArray[np.uint8]:
+    """A picture of misc/images, BGR."""
     return np.asarray(cv2.imread(str(IMAGES / name)), np.uint8)

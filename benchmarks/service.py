@@ -33,6 +33,7 @@ STREAM_SECONDS = 4.0
 CLIENTS = 8
 HEALTH_CLIENTS = 30
 HEALTH_SECONDS = 12.0
+FAIR_SECONDS = 8.0
 
 
 def main() -> int:
@@ -66,7 +67,7 @@ def measure(table: Table, environ: Mapping[str, str], files: Mapping[str, Path])
             post(here.url, files["one_face"].read_bytes())
         for row in throughput(log, environ, files["one_face"]):
             table.add(row)
-    for row in (*start(environ), *health(environ, files["one_face"])):
+    for row in (*fairness(environ, files), *start(environ), *health(environ, files["one_face"])):
         table.add(row)
 
 
@@ -183,6 +184,26 @@ def throughput(log: Log, environ: Mapping[str, str], picture: Path) -> list[Row]
     )
     row = Row(f"{CLIENTS} clients: images/s ÷ {cores} pure streams", ratio(served, limit), shown, 0.92, at_least=True)
     return [row, Row("    the same, of the CPU that the clients leave", ratio(served, limit) / (1 - share))]
+
+
+def fairness(environ: Mapping[str, str], files: Mapping[str, Path]) -> list[Row]:
+    """One client's pictures of one face, while another client posts crowds without a pause."""
+    stop = threading.Event()
+    with Service(environ) as service:
+
+        def crowds() -> None:
+            while not stop.is_set():
+                post(service.url, files["crowd"].read_bytes(), "?threshold=0.3")
+
+        load(service.url, files["one_face"], 1, 1)
+        alone = load(service.url, files["one_face"], 1, FAIR_SECONDS)
+        busy = threading.Thread(target=crowds)
+        busy.start()
+        among = load(service.url, files["one_face"], 1, FAIR_SECONDS)
+        stop.set()
+        busy.join()
+    shown = f"({alone.p95:.0f} ms alone, {among.p95:.0f} ms beside the crowd)"
+    return [Row("1 face beside a crowd of hundreds: p95 ÷ p95 alone", among.p95 / alone.p95, shown, 2.0)]
 
 
 def start(environ: Mapping[str, str]) -> list[Row]:
