@@ -41,7 +41,7 @@ OVERLAP = 0.94
 TH, LUMIA, MASK = (f"images/detect/{name}" for name in ("ifr_TH.png", "ifr_lumia.jpg", "ifr_mask.jpg"))
 # TH: a face that fills a picture whose canvas, 448×448, has no padding at all; in the square YuNet and CenterFace guess
 # its chin below the picture. CenterFace cuts boxes at the end of its input, which is the picture's here.
-# LUMIA: heads of a group cut by the lower edge, from 32 pixels on; MASK: a face at the upper and the right edge.
+# LUMIA: heads of a group cut by the lower edge, or (yunet_n_dynamic) near it; MASK: a face cut by the upper edge, near the right one.
 MOVED: dict[str, dict[str, list[float]]] = {
     "yunet": {TH: [0.922], LUMIA: [0.871, 0.930]},
     "yunet_2023mar": {TH: [0.924], LUMIA: [0.931]},
@@ -97,9 +97,10 @@ def test_the_same_faces_are_found_as_in_the_square(network: tuple[str, Stages], 
     seen = {path: stages.both(picture(path), LOWER) for path in names}
 
     # Measured: of 72 pictures' 194…363 faces (at 0.6) at most two, near the threshold, are found one way only.
-    print(f"{name}: found one way only, near the threshold:", *near(seen, SERVED), *near(seen, LOWER), sep="\n  ")
-    assert one_way(seen, SERVED) == []
-    assert one_way(seen, LOWER) == ONE_WAY.get(name, [])
+    forgiven = "near the threshold, and forgiven: " + "; ".join([*near(seen, SERVED), *near(seen, LOWER)])
+    assert one_way(seen, SERVED) == [], forgiven
+    assert one_way(seen, LOWER) == ONE_WAY.get(name, []), forgiven
+    assert len(near(seen, SERVED)) <= 2 and len(near(seen, LOWER)) <= 2, forgiven
     moved = {path: sorted(low) for path, both in seen.items() if (low := below(*both))}
     expected = MOVED.get(name, {})
     assert {path: len(low) for path, low in moved.items()} == {path: len(low) for path, low in expected.items()}

@@ -130,7 +130,9 @@ def _fits(expected: Sequence[int | str], found: Sequence[int | str]) -> bool:
 def _prove(entry: Entry, before: Path, after: Path) -> None:
     """Raises GraphRejected unless both files answer alike, and the new one for a batch as for its single pictures."""
     old, new = (_opened(entry, path) for path in (before, after))
-    width, height = old.sizes.fixed or (entry.input.size if entry.input and entry.input.size else (4 * entry.stride, 3 * entry.stride))
+    width, height = old.sizes.fixed or (
+        entry.input.size if entry.input and entry.input.size else (4 * entry.stride, 3 * entry.stride)
+    )
     pictures = _noise(max(2, old.max_batch), width, height)
     alone = [new.run(picture[None]) for picture in pictures[:2]]
     # as few as the old form takes: where it has no batch axis, several pictures' numbers are mixed
