@@ -2,7 +2,7 @@
 
 Prints the Markdown tables of docs/models.md. TESTDATA is a folder of labelled pictures and weights, ../shared/testdata
 unless named; neither is part of this project. Every network is prepared, fed and read as its catalogue entry says, and
-every picture comes through the decoder and the letterbox of the service, 640×640.
+every picture comes through the decoder and the letterbox of the service, at most 640×640.
 """
 
 import csv
@@ -185,7 +185,8 @@ class Measured:
 
 
 def detected(detector: Detector, picture: Image, threshold: float) -> Detections:
-    pixels, scale = letterbox(picture.pixels, detector.sizes.nearest(INPUT))
+    sizes = detector.sizes
+    pixels, scale = letterbox(picture.pixels, sizes.nearest(INPUT), None if sizes.fixed else sizes.stride)
     batch = ImageBatch(pixels[None], np.array([scale]))
     return detector.detect(batch, np.array([threshold], np.float32))[0]
 

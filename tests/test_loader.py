@@ -21,6 +21,7 @@ from visage.networks import Loaded
 from visage.options import ExtractOptions
 from visage.pipeline import FacePipeline
 from visage.scheduling import Load
+from visage.zoo.catalogue import InputShape
 from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import Fetching
 from visage.zoo.store import Store
@@ -36,9 +37,11 @@ class Watched:
         self._inner = inner
         self.sizes, self.max_batch = inner.sizes, inner.max_batch
         self.closed = False
+        self.shapes: list[tuple[int, ...]] = []
 
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
         assert not self.closed
+        self.shapes.append(pixels.shape)
         answer: tuple[Floats, ...] = self._inner.run(pixels)
         return answer
 
@@ -74,10 +77,9 @@ class House:
             model, "embedding", selftest.embedder_numbers, max_batch=4, observe_batch=self.batches.append
         )
 
-    def detection(self, model: Loaded) -> Any:
-        return self.loader().detection(
-            model, max_batch=1, max_size=(96, 64), largest=2048, observe_batch=self.batches.append
-        )
+    def detection(self, model: Loaded, **how: Any) -> Any:
+        how = {"max_size": (96, 64), **how}
+        return self.loader().detection(model, max_batch=1, largest=2048, observe_batch=self.batches.append, **how)
 
 
 def test_a_detector_is_warm_when_it_is_handed_over_and_closed_after(tmp_path: Path) -> None:
@@ -87,6 +89,30 @@ def test_a_detector_is_warm_when_it_is_handed_over_and_closed_after(tmp_path: Pa
         found = FacePipeline(stage).faces(Image(PICTURE.pixels), ExtractOptions(0.5, embedding=False), Deadline(30))
         assert found.faces and not house.sessions[0].closed
     assert house.sessions[0].closed and threading.active_count() == threads
+
+
+@pytest.mark.parametrize("size", [(96, 64), (640, 480), (480, 640), (320, 320), (640, 32)])
+def test_a_detector_has_run_at_its_largest_before_it_is_handed_over(tmp_path: Path, size: tuple[int, int]) -> None:
+    house = House(tmp_path)
+    with house.detection(house.model("near"), max_size=size):
+        assert (1, size[1], size[0], 3) in house.sessions[0].shapes[1:]  # the first is the self-test's
+
+
+@pytest.mark.parametrize(("square", "shape"), [(False, (1, 64, 64, 3)), (True, (1, 64, 96, 3))])
+def test_a_detector_pads_its_pictures_as_it_is_told(tmp_path: Path, square: bool, shape: tuple[int, ...]) -> None:
+    house = House(tmp_path)
+    with house.detection(house.model("near"), square=square) as stage:
+        FacePipeline(stage).faces(Image(PICTURE.pixels), ExtractOptions(0.5, embedding=False), Deadline(30))
+    assert house.sessions[0].shapes[-1] == shape
+
+
+def test_a_networks_stride_is_its_catalogue_entrys(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    entry = house.catalogue["near"].model_copy(update={"input": InputShape(stride=64)})
+    with house.detection(Loaded.prepared(entry, house.store), max_size=(200, 100)) as stage:
+        FacePipeline(stage).faces(Image(PICTURE.pixels), ExtractOptions(0.5, embedding=False), Deadline(30))
+    assert house.sessions[0].shapes[-1] == (1, 64, 64, 3)
+    assert all(side % 64 == 0 for shape in house.sessions[0].shapes[1:] for side in shape[1:3])
 
 
 def test_a_network_of_crops_is_warm_when_it_is_handed_over_and_closed_after(tmp_path: Path) -> None:

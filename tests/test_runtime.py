@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.attributes import aged, softmaxed, toned
@@ -613,6 +614,26 @@ def test_extra_sizes_are_looked_at_from_the_warm_up_on(tmp_path: Path) -> None:
     finally:
         closed(runtime)
         closed(plain)
+
+
+@pytest.mark.parametrize(
+    ("environ", "same"),
+    [({}, False), ({"COMPAT_API": "0.9"}, True), ({"COMPAT_API": "0.9", "DET_SQUARE": "0"}, False)],
+)
+def test_pictures_are_padded_as_the_settings_say(tmp_path: Path, environ: dict[str, str], same: bool) -> None:
+    # The tiny detector sees faces in padding, too: where there is more of it there are more.
+    chosen_too = {"MODELS_DIR": str(_tiny(tmp_path / "models", tmp_path)), "DET_NAME": "tiny_detector"}
+    chosen_too |= {"REC_NAME": "None", "MAX_SIZE": "128,128"}
+    runtime, square = opened(**chosen_too, **environ), opened(**chosen_too, DET_SQUARE="1")
+    try:
+        picture = Image(np.full((20, 128, 3), 90, np.uint8))
+        options = ExtractOptions(0.3, embedding=False)
+        fitted, whole = (faces(one, picture, options) for one in (runtime, square))
+        assert fitted.scale == whole.scale and len(fitted.faces) > 0
+        assert (len(fitted.faces) == len(whole.faces)) is same
+    finally:
+        closed(runtime)
+        closed(square)
 
 
 def test_a_detector_of_one_size_ignores_extra_sizes_and_says_so_once(

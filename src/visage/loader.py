@@ -141,9 +141,11 @@ def _tested(model: Loaded, numbers: list[float]) -> None:
 
 def _warm_detection(stage: DetectionStage, picture: Image, max_size: tuple[int, int]) -> None:
     """Run from the picture to aligned crops, as requests will: nothing compiles or grows on a request."""
-    # A picture to be shrunk and one to be enlarged; a low threshold, for many proposals.
+    # A picture to be enlarged and one to be shrunk, which fills all of `max_size`; a low threshold, for many proposals.
     times = 2 + max(max_size) // min(picture.width, picture.height)
-    large = Image(np.tile(picture.pixels, (times, times, 1))[:-1])
+    tiled = np.tile(picture.pixels, (times, times, 1))
+    height, width = (side * most // max(max_size) for side, most in zip(tiled.shape, reversed(max_size), strict=False))
+    large = Image(tiled[: height - 1, :width])
     for image in (picture, large):
         FacePipeline(stage).faces(image, _WARM, Deadline(_WARM_SECONDS))
 

@@ -164,8 +164,8 @@ class Settings(BaseModel):
     )
     det_square: _Switch = _setting(
         None,
-        "Pad pictures to all of MAX_SIZE, as the reference does, not to the next multiple of 32: the same numbers, "
-        "more to compute. Unset: False, but True with COMPAT_API",
+        "Pad pictures to all of MAX_SIZE for detection, as the reference does, not only to the next multiple of 32. "
+        "Unset means False, but True with COMPAT_API",
         "DET_SQUARE",
     )
     det_batch_size: int = _setting(1, "Most pictures in one run of the detector", "DET_BATCH_SIZE", ge=1, le=256)

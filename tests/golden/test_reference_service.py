@@ -48,8 +48,8 @@ def client(testdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         {DETECTOR: by_hand(DETECTOR)},
         {DETECTOR: testdata / "models" / f"{DETECTOR}.onnx"},
     )
-    chosen = {"MODELS_DIR": str(folder), "DET_NAME": DETECTOR, "REC_NAME": "sface", "DET_SQUARE": "1"}
-    with client_of(settings_of(**chosen, **ACCEPTED)) as found:
+    environ = {"MODELS_DIR": str(folder), "DET_NAME": DETECTOR, "REC_NAME": "sface", "DET_SQUARE": "1", **ACCEPTED}
+    with client_of(settings_of(**environ)) as found:
         yield found
 
 

@@ -49,8 +49,8 @@ class Sizes:
 class ModelFile:
     """A weight file and how to feed it.
 
-    `sha256` identifies the weights; `threads`: cores for one run; `stride`: what the sides of its pictures are
-    multiples of, where it takes any size.
+    `sha256` identifies the weights; `threads`: cores for one run; `stride`: what the sides of its pictures must be
+    multiples of, where it takes more than one size.
     """
 
     name: str

@@ -178,7 +178,7 @@ class Entry(_Data):
 
     @property
     def stride(self) -> int:
-        """What the sides of its pictures are multiples of, where it takes any size."""
+        """What the sides of its pictures must be multiples of, where it takes more than one size."""
         return (self.input.stride if self.input else None) or 32
 
     def graph_rewrites(self) -> tuple[str, ...]:
