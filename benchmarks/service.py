@@ -18,6 +18,7 @@ import simplejpeg
 import uvicorn
 
 from benchmarks import decoding, pictures
+from benchmarks.posting import Apart
 from benchmarks.pure import Log, pairs, recorded
 from benchmarks.rows import Row, Table, percentile, ratio
 from benchmarks.serving import Service, load
@@ -58,7 +59,7 @@ def measure(table: Table, environ: Mapping[str, str], files: Mapping[str, Path])
     settings, _ = Settings.load({**environ, "LOG_LEVEL": "ERROR", "DEF_DET_THRESH": "0.3"})
     runtime, log = recorded(settings)
     with Here(settings, runtime) as here:
-        for row in one_client(here, log, files["one_face"].read_bytes()):
+        for row in one_client(here, log, files["one_face"]):
             table.add(row)
         for row in crowd(here, log, files["crowd"].read_bytes()):
             table.add(row)
@@ -101,25 +102,23 @@ def post(url: str, body: bytes, query: str = "") -> int:
     return len(answer.raise_for_status().json()["data"][0]["faces"])
 
 
-def one_client(here: Here, log: Log, body: bytes) -> list[Row]:
+def one_client(here: Here, log: Log, picture: Path) -> list[Row]:
     """One face as a raw body over HTTP, against its networks alone."""
     served, pure, decode = [], [], []
-    headers = {"Content-Type": "image/jpeg"}
-    with httpx.Client(timeout=60) as client:
+    body = picture.read_bytes()
+    with Apart(here.url, picture) as client:
         for number in range(ROUNDS + 5):
             if number == 5:
                 served, pure, decode = [], [], []
                 with log.recording():
-                    client.post(f"{here.url}/extract", content=body, headers=headers)
-            started = time.perf_counter()
-            client.post(f"{here.url}/extract", content=body, headers=headers)
+                    client.post()
+            served.append(client.post())
             answered = time.perf_counter()
             log.replay()
             replayed = time.perf_counter()
             simplejpeg.decode_jpeg(body, "BGR")
-            served.append(answered - started)
-            pure.append(replayed - answered)
             decode.append(time.perf_counter() - replayed)
+            pure.append(replayed - answered)
     beside = [s - p for s, p in zip(served, pure, strict=True)]
     a, b, c = (statistics.median(times) * 1000 for times in (served, pure, decode))
     return [

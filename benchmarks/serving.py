@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from benchmarks.posting import Poster, Question
+
 REPO = Path(__file__).resolve().parents[1]
 
 
@@ -66,32 +68,23 @@ class Report:
 
 def load(url: str, picture: Path, clients: int, seconds: float, query: str = "") -> Report:
     """Clients in a process of their own that post one picture again and again."""
-    command = [sys.executable, __file__, url, str(picture), str(clients), str(seconds), query]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ})
+    command = [sys.executable, "-m", "benchmarks.serving", url, str(picture), str(clients), str(seconds), query]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPO)
     return Report(**json.loads(done.stdout))
 
 
-def _post(client: httpx.Client, url: str, body: bytes, query: str) -> int:
-    """As a raw body, or as a form where the service (of an older commit) does not know that."""
-    answer = client.post(f"{url}/extract{query}", content=body, headers={"Content-Type": "image/jpeg"})
-    if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-        fields = dict(httpx.QueryParams(query.lstrip("?")))
-        answer = client.post(f"{url}/multipart/extract", files={"files": ("a.jpg", body, "image/jpeg")}, data=fields)
-    return answer.status_code
-
-
 def _clients(url: str, picture: Path, clients: int, seconds: float, query: str) -> Report:
-    body = picture.read_bytes()
+    question = Question.picture(url, picture.read_bytes(), query)
     times: list[float] = []
     refused: list[int] = []
     started, cpu = time.perf_counter(), time.process_time()
     until = started + seconds
 
     def post() -> None:
-        with httpx.Client(timeout=120) as client:
+        with Poster(url) as poster:
             while time.perf_counter() < until:
                 asked = time.perf_counter()
-                status = _post(client, url, body, query)
+                status, _ = poster.post(question)
                 times.append(time.perf_counter() - asked)
                 if status != httpx.codes.OK:
                     refused.append(status)

@@ -677,3 +677,27 @@ def test_a_network_that_answers_for_fewer_crops_is_a_failure_not_a_shift() -> No
         pytest.raises(InferenceFailed, match="gave 0 answers for 1 items"),
     ):
         pipeline.faces(picture(), ExtractOptions(), later())
+
+
+class SlowEmbedder(BrightnessEmbedder):
+    """Takes its time for every crop."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def predict(self, crops: Pixels, /) -> list[Embedding]:
+        time.sleep(self._seconds * len(crops))
+        return super().predict(crops)
+
+
+def test_batches_of_a_crowd_take_little_time_so_that_who_comes_waits_little() -> None:
+    slow = SlowEmbedder(0.02)
+    crops = np.random.default_rng(1).integers(0, 256, (20, 112, 112, 3), np.uint8)
+    with closing(CropStage("embedding", slow, max_batch=8)) as stage:
+        answers = stage.run(crops, later())
+        assert slow.batches == [8] + 12 * [1]  # nothing is known of the first
+        slow.batches.clear()
+        stage.run(crops[:8], later())
+    assert [answer.vector[0] for answer in answers] == pytest.approx([crop.mean() for crop in crops])
+    assert slow.batches == [8]  # one batch's worth is no crowd

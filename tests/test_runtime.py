@@ -710,5 +710,5 @@ def test_nothing_compiles_on_a_request_fault_04_fault_29(models_dir: Path, tmp_p
     assert told["faces"] > 0
     assert told["before"]["visage.geometry.nms._suppress"]  # the warm-up has been through it
     if pair != "the embedded pair":
-        assert told["before"]["visage.geometry.anchors.distance_proposals"]
+        assert told["before"]["visage.geometry.anchors.distance_rows"]
     assert told["after"] == told["before"]

@@ -1,5 +1,6 @@
 import threading
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,44 @@ def test_a_failure_gives_back_what_was_held() -> None:
         raise RuntimeError
     with load.picture():
         assert not load.shared
+
+
+def parts_of(load: Load, length: int) -> list[tuple[int, int, str]]:
+    """Start, stop and thread of each part, by start."""
+    parts: list[tuple[int, int, str]] = []
+    load.spread(lambda start, stop: parts.append((start, stop, threading.current_thread().name)), length)
+    return sorted(parts)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 640])
+@pytest.mark.parametrize("cores", [1, 2, 3, 64])
+def test_work_is_spread_without_gap_or_overlap(cores: int, length: int) -> None:
+    load = Load(cores)
+    with load.picture(), closing(load):
+        parts = parts_of(load, length)
+    assert [at for start, stop, _ in parts for at in range(start, stop)] == list(range(length))
+    assert len(parts) == min(cores, length, 4)
+
+
+def test_where_others_want_the_cores_work_stays_on_its_own_thread() -> None:
+    load = Load(4)
+    with load.picture(), load.picture():
+        assert parts_of(load, 100) == [(0, 100, threading.current_thread().name)]
+
+
+@pytest.mark.parametrize("bad", [0, 50])
+def test_a_part_that_fails_fails_the_work_after_all_parts_have_ended(bad: int) -> None:
+    done: list[int] = []
+
+    def work(start: int, stop: int) -> None:
+        if start == bad:
+            raise RuntimeError(str(start))
+        time.sleep(0.05)
+        done.append(start)
+
+    with closing(Load(2)) as load, pytest.raises(RuntimeError, match=f"^{bad}$"):
+        load.spread(work, 100)
+    assert done == [50 - bad]
 
 
 def test_counts_hold_with_many_threads() -> None:

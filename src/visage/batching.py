@@ -118,7 +118,8 @@ class Batcher(Generic[In, Out]):
         finally:
             with self._changed:
                 self._running -= 1
-                self._changed.notify_all()
+                if self._queue or self._closed:  # a thread that wakes for nothing takes the interpreter from others
+                    self._changed.notify_all()
 
     def _take(self) -> list[_Waiting[In, Out]]:
         """The next batch: the oldest item and those of its kind, in order; empty when closed and done."""

@@ -99,15 +99,17 @@ def choose_engines(settings: Settings, networks: Networks, *, again: bool = Fals
     found = {}
     for _, model in networks.all():
         entry, file = model.entry, model.file
-        opened = ModelFile(entry.name, file.path, file.sha256, entry.fed(), cores(settings))
+        opened = ModelFile(entry.name, file.path, file.sha256, entry.fed(), cores(settings), entry.stride)
         found[entry.name] = choosing.engine(entry, opened, _work(settings, entry))
     return found
 
 
 def _work(settings: Settings, entry: Entry) -> Work:
-    """What requests will ask of this network."""
+    """What requests will ask of this network; of a detector, pictures as most cameras take them: 4:3."""
     if entry.task == "detection":
-        return Work(Sizes().nearest(settings.max_size), (1, settings.det_batch_size))
+        width, height = settings.max_size
+        shown = (width, height if settings.squares else -(-3 * height // 4))
+        return Work(Sizes(stride=entry.stride).nearest(shown), (1, settings.det_batch_size))
     return Work((CROP_SIZE, CROP_SIZE), (1, settings.rec_batch_size))
 
 
@@ -172,9 +174,10 @@ def share_of_cores(settings: Settings) -> int:
 def _rack(
     settings: Settings, networks: Networks, engines: Standings, store: Store, load: Load, watcher: RuntimeWatcher
 ) -> Rack:
-    """Every network in its slot, open; when one cannot be opened those before it are closed."""
+    """Every network in its slot, open; when one cannot be opened those before it are closed, and `load` with them."""
     loader = Loader(store, opening(engines), _picture(), threads=cores(settings), load=load)
     with ExitStack() as opened:
+        opened.callback(load.close)
 
         def shelf(role: str, opener: Callable[[Loaded], AbstractContextManager[S]]) -> Shelf[S]:
             slots = {}

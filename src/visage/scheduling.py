@@ -7,12 +7,16 @@ each run takes the form that suits what else is going on.
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 
 from visage.backends.base import ModelFile, OpenSession, Session, Sizes
 from visage.errors import VisageError
 from visage.faces import Floats, Pixels
+
+# Work of a millisecond is not worth more threads.
+_MOST_PARTS = 4
 
 
 class Load:
@@ -22,6 +26,8 @@ class Load:
         self.cores = cores
         self._lock = threading.Lock()
         self._wanted = 0
+        # Threads are made when the first is wanted.
+        self._pool = ThreadPoolExecutor(min(cores, _MOST_PARTS), thread_name_prefix="part")
 
     @property
     def shared(self) -> bool:
@@ -38,6 +44,24 @@ class Load:
         finally:
             with self._lock:
                 self._wanted -= 1
+
+    def spread(self, work: Callable[[int, int], None], length: int) -> None:
+        """`work(start, stop)` for all of 0…length: in parts side by side where nobody else wants the cores."""
+        parts = 1 if self.shared else min(self.cores, _MOST_PARTS, length)
+        if parts <= 1:
+            work(0, length)
+            return
+        edges = [length * part // parts for part in range(parts + 1)]
+        others = [self._pool.submit(work, *edges[part : part + 2]) for part in range(1, parts)]
+        try:
+            work(*edges[:2])
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+
+    def close(self) -> None:
+        self._pool.shutdown()
 
     @contextmanager
     def spare(self) -> Iterator[Callable[[], int]]:

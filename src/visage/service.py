@@ -123,6 +123,7 @@ class FaceService:
         await self._downloader.aclose()
         await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
         await self.rack.aclose()
+        self._load.close()
 
     async def _outcomes(
         self, sources: Sequence[ImageSource], options: ExtractOptions, deadline: Deadline, work: _Work

@@ -6,6 +6,7 @@ import sys
 import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,11 @@ def test_the_axes_of_the_file_say_what_sizes_and_batches_it_takes(
 ) -> None:
     session = open_session(model_file(dense(tmp_path / "a.onnx", yunet_heads(), batch=batch, size=size)))
     assert (session.sizes, session.max_batch) == (sizes, max_batch)
+
+
+def test_the_stride_is_the_files(tmp_path: Path) -> None:
+    file = replace(model_file(dense(tmp_path / "a.onnx", yunet_heads())), stride=64)
+    assert open_session(file).sizes == open_oracle(file).sizes == Sizes(stride=64)
 
 
 @pytest.mark.parametrize(("made", "fed"), [("nchw", "nhwc"), ("nhwc", "nchw")])

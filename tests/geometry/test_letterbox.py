@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -5,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from visage.faces import Pixels
+from visage.geometry.area import shrink_into
 from visage.geometry.letterbox import fit_scale, letterbox
 
 INTO = (640, 640)
@@ -212,3 +216,20 @@ def test_both_canvases_show_the_same_picture_at_the_same_scale(
     assert 0 <= columns - max(1, round(width * scale)) < stride
     assert (fitted == whole[:rows, :columns]).all()
     assert not whole[rows:].any() and not whole[:, columns:].any()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(2, 120), st.integers(2, 120), st.floats(0.1, 0.99), st.lists(st.integers(0, 120), max_size=4))
+def test_rows_shrunk_in_parts_are_those_shrunk_at_once(width: int, height: int, scale: float, cuts: list[int]) -> None:
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    shape = (height + 1, width + 1, 3)
+    whole, parts = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+
+    def cut(work: Callable[[int, int], None], length: int) -> None:
+        edges = sorted({0, length, *(at for at in cuts if at < length)})
+        for start, stop in reversed(list(pairwise(edges))):
+            work(start, stop)
+
+    shrink_into(whole, pixels, scale)
+    shrink_into(parts, pixels, scale, cut)
+    assert (whole == parts).all()

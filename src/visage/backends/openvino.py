@@ -33,7 +33,7 @@ class OpenVinoSession:
         self._model = model
         self._idle: deque[ov.InferRequest] = deque()
         batch, height, width = _axes(shape, model)
-        self.sizes = Sizes((width, height)) if width is not None and height is not None else Sizes()
+        self.sizes = Sizes((width, height) if width is not None and height is not None else None, model.stride)
         self.max_batch = batch or 0
 
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:

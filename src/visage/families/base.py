@@ -133,7 +133,7 @@ class DenseDetector(ABC, Generic[A]):
 
     def _survivors(self, rows: Floats) -> Floats:
         """The rows that no better one suppresses, best first, boxes as left, top, right, bottom."""
-        survivors: Floats = rows[nms(rows[:, :4], rows[:, 4], self._overlap)]
+        survivors: Floats = rows[nms(rows, rows[:, 4], self._overlap)]
         return survivors
 
 

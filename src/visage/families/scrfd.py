@@ -11,55 +11,57 @@ from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
 from visage.faces import Floats
 from visage.families.base import DenseDetector, Family, Params
-from visage.geometry.anchors import ROW, distance_proposals
+from visage.geometry.anchors import Levels, distance_rows
 
 _STRIDES = (8, 16, 32)
 _ANCHORS = 2
 
-# A stride's outputs for one image: scores (n,), distances (n, 4), offsets (n, 10).
-_Level = tuple[Floats, Floats, Floats]
+# One image's scores (n,), distances (n, 4) and offsets (n, 10), each by stride.
+_Answer = tuple[Levels, Levels, Levels]
+# Where among the outputs each of the three is, finest stride first.
+_Places = tuple[list[int], list[int], list[int]]
 
 
-class Scrfd(DenseDetector[list[_Level]]):
+class Scrfd(DenseDetector[_Answer]):
     """A detector; `overlap` is 0.4 in effect in the reference (fault 17)."""
 
-    def _split(self, outputs: tuple[Floats, ...]) -> list[list[_Level]]:
-        return _images(outputs)
+    def __init__(self, session: Session, overlap: float) -> None:
+        super().__init__(session, overlap)
+        self._places: _Places | None = None
 
-    def _proposed(self, levels: list[_Level], width: int, threshold: float) -> Floats:
-        rows: Floats = np.concatenate(
-            [_proposals(level, stride, width, threshold) for level, stride in zip(levels, _STRIDES, strict=True)]
-        )
+    def _split(self, outputs: tuple[Floats, ...]) -> list[_Answer]:
+        batched = [np.ascontiguousarray(out if out.ndim == 3 else out[None]) for out in outputs]  # (N, n, 1|4|10)
+        if self._places is None:
+            self._places = _places(batched)
+        scores, distances, offsets = self._places
+        return [
+            (
+                tuple([batched[at][i, :, 0] for at in scores]),
+                tuple([batched[at][i] for at in distances]),
+                tuple([batched[at][i] for at in offsets]),
+            )
+            for i in range(len(batched[0]))
+        ]
+
+    def _proposed(self, answer: _Answer, width: int, threshold: float) -> Floats:
+        rows: Floats = distance_rows(*answer, _STRIDES, width, _ANCHORS, threshold)
         return rows
 
 
-def _proposals(level: _Level, stride: int, width: int, threshold: float) -> Floats:
-    scores, distances, offsets = level
-    rows = np.empty((len(scores), ROW), np.float32)
-    found = distance_proposals(rows, scores, distances, offsets, stride, width // stride, _ANCHORS, threshold)
-    return rows[:found]
-
-
-def _images(outputs: tuple[Floats, ...]) -> list[list[_Level]]:
-    """The levels of each image of a batch, finest stride first."""
+def _places(outputs: list[Floats]) -> _Places:
+    """Which of a file's outputs are what; they are the same for every picture."""
     if len(outputs) != 9:
         raise GraphRejected(f"an SCRFD with landmarks has 9 outputs, this one {len(outputs)}")
-    batched = [out if out.ndim == 3 else out[None] for out in outputs]  # (N, n, 1|4|10)
-    scores, distances, offsets = (_by_stride(batched, columns) for columns in (1, 4, 10))
-    return [
-        [
-            (np.ascontiguousarray(s[i, :, 0]), np.ascontiguousarray(d[i]), np.ascontiguousarray(o[i]))
-            for s, d, o in zip(scores, distances, offsets, strict=True)
-        ]
-        for i in range(len(batched[0]))
-    ]
+    scores, distances, offsets = (_by_stride(outputs, columns) for columns in (1, 4, 10))
+    return scores, distances, offsets
 
 
-def _by_stride(outputs: list[Floats], columns: int) -> list[Floats]:
-    found = sorted((out for out in outputs if out.shape[-1] == columns), key=lambda out: -out.shape[1])
+def _by_stride(outputs: list[Floats], columns: int) -> list[int]:
+    """The places of those with so many columns, finest stride first."""
+    found = [at for at, out in enumerate(outputs) if out.shape[-1] == columns]
     if len(found) != len(_STRIDES):
         raise GraphRejected(f"an SCRFD has 3 outputs of {columns} columns, this one {len(found)}")
-    return found
+    return sorted(found, key=lambda at: -outputs[at].shape[1])
 
 
 def build(session: Session, params: Params) -> Scrfd:

@@ -11,27 +11,25 @@ from visage.backends.base import Preprocess, Session
 from visage.errors import GraphRejected
 from visage.faces import Floats
 from visage.families.base import DENSE_REWRITES, DenseDetector, Family, Params
-from visage.geometry.anchors import ROW, cell_proposals
+from visage.geometry.anchors import Levels, cell_rows
 from visage.geometry.nms import nms
 
 _STRIDES = (8, 16, 32)
 _TOP = 5000
 
-# A stride's outputs for one image: cls (n,), obj (n,), boxes (n, 4), landmarks (n, 10).
-_Level = tuple[Floats, Floats, Floats, Floats]
+# One image's cls (n,), obj (n,), boxes (n, 4) and landmarks (n, 10), each by stride.
+_Answer = tuple[Levels, Levels, Levels, Levels]
 
 
-class YuNet(DenseDetector[list[_Level]]):
+class YuNet(DenseDetector[_Answer]):
     """A detector; `overlap` 0.3 is OpenCV's default."""
 
-    def _split(self, outputs: tuple[Floats, ...]) -> list[list[_Level]]:
+    def _split(self, outputs: tuple[Floats, ...]) -> list[_Answer]:
         return _images(outputs)
 
-    def _proposed(self, levels: list[_Level], width: int, threshold: float) -> Floats:
+    def _proposed(self, answer: _Answer, width: int, threshold: float) -> Floats:
         """Boxes as left, top, *width, height*: OpenCV cuts these to whole pixels for its NMS."""
-        rows: Floats = np.concatenate(
-            [_proposals(level, stride, width, threshold) for level, stride in zip(levels, _STRIDES, strict=True)]
-        )
+        rows: Floats = cell_rows(*answer, _STRIDES, width, threshold)
         return rows
 
     def _survivors(self, rows: Floats) -> Floats:
@@ -42,31 +40,27 @@ class YuNet(DenseDetector[list[_Level]]):
         return kept
 
 
-def _proposals(level: _Level, stride: int, width: int, threshold: float) -> Floats:
-    """Rows (m, 15), boxes as left, top, width, height; network pixels."""
-    rows = np.empty((len(level[0]), ROW), np.float32)
-    return rows[: cell_proposals(rows, *level, stride, width // stride, threshold)]
-
-
 def _corners(boxes: Floats) -> Floats:
     """Left, top, width, height → left, top, right, bottom; (m, 4) both."""
     corners: Floats = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     return corners
 
 
-def _images(outputs: tuple[Floats, ...]) -> list[list[_Level]]:
+def _images(outputs: tuple[Floats, ...]) -> list[_Answer]:
     if len(outputs) != 12:
         raise GraphRejected(f"a YuNet has 12 outputs, this one {len(outputs)}")
     if any(out.ndim != 3 for out in outputs):
         raise GraphRejected(f"a YuNet's outputs are (N, n, c), those of this one {[out.shape for out in outputs]}")
-    cls, obj, boxes, landmarks = (sorted(outputs[i : i + 3], key=lambda out: -out.shape[1]) for i in (0, 3, 6, 9))
-    whole = np.ascontiguousarray
+    # Contiguous, each of them: another memory layout would be compiled anew, and on a request.
+    whole = [np.ascontiguousarray(out) for out in outputs]
+    cls, obj, boxes, landmarks = (sorted(whole[i : i + 3], key=lambda out: -out.shape[1]) for i in (0, 3, 6, 9))
     return [
-        [
-            # Contiguous, each of them: another memory layout would be compiled anew, and on a request.
-            (whole(c[i, :, 0]), whole(o[i, :, 0]), whole(b[i]), whole(k[i]))
-            for c, o, b, k in zip(cls, obj, boxes, landmarks, strict=True)
-        ]
+        (
+            tuple([out[i, :, 0] for out in cls]),
+            tuple([out[i, :, 0] for out in obj]),
+            tuple([out[i] for out in boxes]),
+            tuple([out[i] for out in landmarks]),
+        )
         for i in range(len(cls[0]))
     ]
 

@@ -5,8 +5,24 @@ import numpy as np
 from visage.faces import Floats
 from visage.geometry.compiled import compiled
 
+# One array for each stride.
+Levels = tuple[Floats, ...]
+
 # One proposal is a row of 15: box (4), score (1), landmarks (10).
 ROW = 15
+
+
+# So many scores are looked at as vectors before any of them is looked at alone: nearly all are far below.
+_BLOCK = 256
+
+
+@compiled()
+def _above(scores: Floats, limit: np.float32) -> np.int32:
+    """How many exceed the limit."""
+    count = np.int32(0)
+    for i in range(len(scores)):
+        count += np.int32(scores[i] > limit)
+    return count
 
 
 @compiled()
@@ -27,9 +43,14 @@ def distance_proposals(
     score > threshold into `rows` (≥ n, 15) and returns their number.
     """
     found = 0
-    for i in range(len(scores)):
-        score = scores[i]
-        if score > threshold:
+    limit = np.float32(threshold)
+    for start in range(0, len(scores), _BLOCK):
+        block = scores[start : start + _BLOCK]
+        if _above(block, limit) == 0:
+            continue
+        for i in range(start, start + len(block)):
+            if not scores[i] > limit:
+                continue
             cell = i // anchors
             x = float(cell % columns * stride)
             y = float(cell // columns * stride)
@@ -37,12 +58,36 @@ def distance_proposals(
             rows[found, 1] = y - distances[i, 1] * stride
             rows[found, 2] = x + distances[i, 2] * stride
             rows[found, 3] = y + distances[i, 3] * stride
-            rows[found, 4] = score
+            rows[found, 4] = scores[i]
             for k in range(5):
                 rows[found, 5 + 2 * k] = x + offsets[i, 2 * k] * stride
                 rows[found, 6 + 2 * k] = y + offsets[i, 2 * k + 1] * stride
             found += 1
     return found
+
+
+@compiled()
+def distance_rows(
+    scores: Levels,
+    distances: Levels,
+    offsets: Levels,
+    strides: tuple[int, ...],
+    width: int,
+    anchors: int,
+    threshold: float,
+) -> Floats:
+    """`distance_proposals` of all strides of a picture `width` wide: rows (m, 15), level after level."""
+    above = 0
+    for level in range(len(scores)):
+        above += int(_above(scores[level], np.float32(threshold)))
+    rows = np.empty((above, ROW), np.float32)
+    found = 0
+    for level in range(len(scores)):
+        stride = strides[level]
+        found += distance_proposals(
+            rows[found:], scores[level], distances[level], offsets[level], stride, width // stride, anchors, threshold
+        )
+    return rows
 
 
 @compiled()
@@ -81,3 +126,37 @@ def cell_proposals(
                 rows[found, 6 + 2 * k] = (row + offsets[i, 2 * k + 1]) * stride
             found += 1
     return found
+
+
+@compiled()
+def cell_rows(
+    classes: Levels,
+    objects: Levels,
+    deltas: Levels,
+    offsets: Levels,
+    strides: tuple[int, ...],
+    width: int,
+    threshold: float,
+) -> Floats:
+    """`cell_proposals` of all strides of a picture `width` wide: rows (m, 15), level after level."""
+    # Not less than there will be: a root that is rounded up to the threshold counts.
+    least = threshold * threshold * 0.999
+    near = 0
+    for level in range(len(classes)):
+        for i in range(len(classes[level])):
+            near += classes[level][i] * objects[level][i] >= least
+    rows = np.empty((near, ROW), np.float32)
+    found = 0
+    for level in range(len(classes)):
+        stride = strides[level]
+        found += cell_proposals(
+            rows[found:],
+            classes[level],
+            objects[level],
+            deltas[level],
+            offsets[level],
+            stride,
+            width // stride,
+            threshold,
+        )
+    return rows[:found]

@@ -5,6 +5,8 @@ networks (measured: `make bench`). The rows are summed first, where a whole line
 equal OpenCV's but for single values where a sum lies on the edge of rounding: one level off, some in a million.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,7 +47,8 @@ def _table(source: int, target: int, step: float) -> tuple[NDArray[np.int64], ND
 
 
 @compiled(fastmath={"contract", "reassoc"})
-def _shrink(pixels: Pixels, target: Pixels, rows: int, columns: int, step: float) -> None:
+def _shrink(pixels: Pixels, target: Pixels, rows: int, columns: int, step: float, start: int, stop: int) -> None:
+    """The target's rows from `start` to `stop`, of `rows` in all."""
     height, width, _ = pixels.shape
     top, high, down = _table(height, rows, step)
     left, wide, across = _table(width, columns, step)
@@ -53,7 +56,7 @@ def _shrink(pixels: Pixels, target: Pixels, rows: int, columns: int, step: float
     # Three cells beyond the end: taps of weight 0 may reach there.
     line = np.zeros((width + 3) * 3, np.float32)
     narrow = across.shape[1] == 3  # a step below 2: the usual photograph, written out below
-    for y in range(rows):
+    for y in range(start, stop):
         _sum_rows(line, lines, top[y], high[y], down[y])
         if narrow:
             for x in range(columns):
@@ -108,11 +111,21 @@ def _rounded(value: np.float32) -> np.uint8:
     return np.uint8(np.rint(value))  # half to even, as OpenCV does
 
 
-def shrink_into(canvas: Pixels, pixels: Pixels, scale: float) -> None:
+Spread = Callable[[Callable[[int, int], None], int], None]
+
+
+def at_once(work: Callable[[int, int], None], length: int) -> None:
+    """The plainest `Spread`: all of 0…length in one part, on this thread."""
+    work(0, length)
+
+
+def shrink_into(canvas: Pixels, pixels: Pixels, scale: float, spread: Spread = at_once) -> None:
     """Shrink `pixels` uint8 (H, W, 3) by `scale` < 1 into the top left of `canvas` uint8 (h, w, 3).
 
-    H·scale × W·scale, rounded, at least one of each, are written; the sampling step is 1/scale.
+    H·scale × W·scale, rounded, at least one of each, are written; the sampling step is 1/scale. `spread` shares the
+    rows out.
     """
     rows, columns = (max(1, round(side * scale)) for side in pixels.shape[:2])
     # One memory layout only: each other one would be compiled anew, and on a request.
-    _shrink(np.require(pixels, np.uint8, ["C", "W"]), canvas, rows, columns, 1.0 / scale)
+    whole = np.require(pixels, np.uint8, ["C", "W"])
+    spread(lambda start, stop: _shrink(whole, canvas, rows, columns, 1.0 / scale, start, stop), rows)

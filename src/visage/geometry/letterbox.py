@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from visage.faces import Pixels
-from visage.geometry.area import shrink_into
+from visage.geometry.area import Spread, at_once, shrink_into
 
 # Past this enlargement a small picture is all face, which detectors trained on whole scenes miss;
 # the reference then leaves a margin (0.9: s > 2, factor 0.7).
@@ -20,13 +20,15 @@ def fit_scale(width: int, height: int, into: tuple[int, int]) -> float:
     return scale * _MARGIN if scale > _MOST_ENLARGED else scale
 
 
-def letterbox(pixels: Pixels, into: tuple[int, int], stride: int | None = None) -> tuple[Pixels, float]:
+def letterbox(
+    pixels: Pixels, into: tuple[int, int], stride: int | None = None, spread: Spread = at_once
+) -> tuple[Pixels, float]:
     """Fit a picture into `into` = (width, height): scaled, padded right and below with black.
 
     `pixels` uint8 (H, W, 3) → (uint8 (h, w, 3), scale). Without a `stride` w and h are those of `into`; with one they
     are the next multiples of it that hold the picture, which is the same pixels at the same scale with less black.
     The picture is resized *by the factor*, not to a rounded size: the sampling step is exactly 1/scale, which moves
-    small faces by 2-5 % of their width against the other way.
+    small faces by 2-5 % of their width against the other way. `spread` shares the work out.
     """
     height, width = pixels.shape[:2]
     scale = fit_scale(width, height, into)
@@ -39,7 +41,7 @@ def letterbox(pixels: Pixels, into: tuple[int, int], stride: int | None = None) 
     canvas[rows:] = 0
     canvas[:rows, columns:] = 0
     if scale < 1.0 and min(width, height) * scale > 0.5 and not (1.0 / scale).is_integer():
-        shrink_into(canvas, pixels, scale)
+        shrink_into(canvas, pixels, scale, spread)
     else:
         canvas[:rows, :columns] = _resized(pixels, (columns, rows), scale)
     return canvas, scale
