@@ -32,6 +32,7 @@ class Fixed:
 
     sizes = Sizes()
     max_batch = 0
+    streams = 0
 
     def __init__(self, outputs: tuple[Floats, ...]) -> None:
         self.outputs = outputs

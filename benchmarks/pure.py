@@ -33,6 +33,7 @@ class Recorder:
         self.name = model.name
         self.sizes: Sizes = session.sizes
         self.max_batch: int = session.max_batch
+        self.streams: int = session.streams
         self._log = log
         log.recorders.append(self)
 

@@ -186,6 +186,7 @@ class FixedSession:
         self.outputs = tuple(outputs)
         self.sizes = sizes or Sizes()
         self.max_batch = max_batch
+        self.streams = 0
         self.runs: list[int] = []
 
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:

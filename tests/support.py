@@ -88,6 +88,7 @@ class ConstantDetector(FindsAtOnce):
 
     sizes = Sizes((640, 480))
     max_batch = 0
+    streams = 0
 
     boxes = np.array([[100, 100, 200.7, 230], [300, 120, 330, 150]], np.float32)
     scores = np.array([0.91, 0.7], np.float32)
@@ -109,6 +110,7 @@ class ConstantEmbedder:
 
     crop = ALIGNED
     max_batch = 0
+    streams = 0
 
     def predict(self, crops: Pixels, /) -> list[Embedding]:
         raw = [np.arange(1, 513, dtype=np.float32) * (i + 1) for i in range(len(crops))]
@@ -118,6 +120,7 @@ class ConstantEmbedder:
 class ConstantGenderAge:
     crop = ALIGNED
     max_batch = 0
+    streams = 0
 
     def predict(self, crops: Pixels, /) -> list[GenderAge]:
         return [GenderAge(1, 31)] * len(crops)
@@ -126,6 +129,7 @@ class ConstantGenderAge:
 class ConstantMasks:
     crop = ALIGNED
     max_batch = 0
+    streams = 0
 
     def predict(self, crops: Pixels, /) -> list[MaskScores]:
         return [MaskScores(0.02, 0.98)] * len(crops)
@@ -136,6 +140,7 @@ class ConstantLandmarks:
 
     crop = Crop(192, 1.5)
     max_batch = 0
+    streams = 0
     steps = np.linspace(0, 1, 106, dtype=np.float32)[:, None].repeat(2, axis=1)
 
     def predict(self, crops: Pixels, /) -> list[Floats]:

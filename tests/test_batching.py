@@ -298,3 +298,20 @@ def test_closing_waits_for_what_a_caller_runs_itself() -> None:
     caller.join()
     with pytest.raises(Overloaded):
         batcher.call([2])
+
+
+def test_what_is_submitted_apart_is_joined_with_nothing() -> None:
+    gate, sizes = threading.Event(), []
+
+    def run(items: Sequence[int]) -> list[int]:
+        gate.wait(HANG)
+        sizes.append(len(items))
+        return list(items)
+
+    with Batcher(run, name="t", max_batch=8) as batcher:
+        first = batcher.submit([0])
+        later = [*batcher.submit([1, 2], apart=True), *batcher.submit([3], apart=True)]
+        later += [*batcher.submit([4]), *batcher.submit([5])]
+        gate.set()
+        assert [future.result(HANG) for future in (*first, *later)] == [0, 1, 2, 3, 4, 5]
+    assert sizes in ([1, 2, 1, 2], [3, 2, 1])  # the worker may take the first alone, or with the last two

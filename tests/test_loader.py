@@ -21,13 +21,17 @@ from visage.networks import Loaded
 from visage.options import ExtractOptions
 from visage.pipeline import FacePipeline
 from visage.scheduling import Load
-from visage.zoo.catalogue import InputShape
+from visage.zoo.catalogue import Entry, InputShape
 from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import Fetching
-from visage.zoo.store import Store
+from visage.zoo.store import Prepared, Store
 
 MIT = {"licence": {"id": "MIT"}}
 PICTURE = Decoder(Limits(10**6, 10**6)).decode((REPO / "src/visage/data/selftest.png").read_bytes())
+
+
+def file_of(entry: Entry, file: Prepared) -> ModelFile:
+    return ModelFile(entry.name, file.path, file.sha256, entry.fed(), 1, entry.stride)
 
 
 class Watched:
@@ -35,7 +39,7 @@ class Watched:
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self.sizes, self.max_batch = inner.sizes, inner.max_batch
+        self.sizes, self.max_batch, self.streams = inner.sizes, inner.max_batch, inner.streams
         self.closed = False
         self.shapes: list[tuple[int, ...]] = []
 
@@ -66,7 +70,7 @@ class House:
             self.sessions.append(Watched(opener(file)))
             return self.sessions[-1]
 
-        return Loader(self.store, watched, PICTURE, threads=1, load=Load(1))
+        return Loader(self.store, watched, PICTURE, file=file_of, load=Load(1))
 
     def model(self, name: str) -> Loaded:
         return Loaded.prepared(self.catalogue[name], self.store)

@@ -26,6 +26,7 @@ from visage.families.base import ALIGNED, Crop, Proposals
 from visage.geometry.alignment import TEMPLATE, align
 from visage.options import ExtractOptions
 from visage.pipeline import CropStage, DetectionStage, FacePipeline, select
+from visage.scheduling import Load
 
 HANG = 30  # seconds; only ever reached by a fault
 
@@ -47,6 +48,7 @@ class FixedDetector(FindsAtOnce):
         self.found = found
         self.sizes = sizes or Sizes()
         self.max_batch = max_batch
+        self.streams = 0
         self.inputs: list[tuple[int, ...]] = []
 
     def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
@@ -61,6 +63,7 @@ class BrightnessEmbedder:
 
     def __init__(self, max_batch: int = 0) -> None:
         self.max_batch = max_batch
+        self.streams = 0
         self.batches: list[int] = []
 
     def predict(self, crops: Pixels, /) -> list[Embedding]:
@@ -325,6 +328,7 @@ class Seen:
     """A network of any crop that keeps what it is shown."""
 
     max_batch = 0
+    streams = 0
 
     def __init__(self, crop: Crop) -> None:
         self.crop = crop
@@ -701,3 +705,11 @@ def test_batches_of_a_crowd_take_little_time_so_that_who_comes_waits_little() ->
         stage.run(crops[:8], later())
     assert [answer.vector[0] for answer in answers] == pytest.approx([crop.mean() for crop in crops])
     assert slow.batches == [8]  # one batch's worth is no crowd
+
+
+def test_batches_of_a_crowd_stay_apart_so_that_every_core_has_one() -> None:
+    load, slow = Load(2), SlowEmbedder(0.02)
+    crops = np.zeros((24, 112, 112, 3), np.uint8)
+    with closing(load), closing(CropStage("embedding", slow, max_batch=8, load=load)) as stage, load.picture():
+        stage.run(crops, later())  # the first two are whole ones, and tell how long they take
+        assert slow.batches == [8, 8] + 8 * [1]

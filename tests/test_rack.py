@@ -194,6 +194,7 @@ class Marked:
 
     crop = ALIGNED
     max_batch = 0
+    streams = 0
 
     def __init__(self, mark: float) -> None:
         self.mark = mark

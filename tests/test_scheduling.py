@@ -21,6 +21,7 @@ class Named:
 
     sizes = Sizes()
     max_batch = 0
+    streams = 0
 
     def __init__(self, name: str, runs: list[str]) -> None:
         self.name = name

@@ -181,7 +181,7 @@ def test_what_means_nothing_to_the_backend_is_said() -> None:
 # values
 
 
-@pytest.mark.parametrize("name", ["REC_NAME", "GA_NAME", "MASK_DETECTOR", "TRITON_URI", "DEF_API_VER", "COMPAT_API"])
+@pytest.mark.parametrize("name", ["REC_NAME", "GA_NAME", "MASK_DETECTOR", "DEF_API_VER", "COMPAT_API"])
 @pytest.mark.parametrize("text", ["None", "none", "NONE", "null", " None "])
 def test_none_is_written_as_earlier_services_wrote_it(name: str, text: str) -> None:
     (field,) = (field for field, names in SPELLINGS.items() if name in names)

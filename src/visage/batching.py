@@ -62,9 +62,13 @@ class Batcher(Generic[In, Out]):
         """Items not yet taken by a worker."""
         return len(self._queue)
 
-    def submit(self, items: Sequence[In]) -> list[Future[Out]]:
-        """A future an item, in order; all are taken or none. Raises Overloaded."""
-        entries: list[_Waiting[In, Out]] = [_Waiting(item, self._kind(item)) for item in items]
+    def submit(self, items: Sequence[In], *, apart: bool = False) -> list[Future[Out]]:
+        """A future an item, in order; all are taken or none. `apart`: they share a batch with no others.
+
+        Raises Overloaded.
+        """
+        own = object() if apart else None
+        entries: list[_Waiting[In, Out]] = [_Waiting(item, (own, self._kind(item))) for item in items]
         with self._changed:
             if self._closed:
                 raise Overloaded(f"{self._name} is shutting down")

@@ -18,13 +18,15 @@ from visage.networks import Loaded, stamp_of
 from visage.options import ExtractOptions
 from visage.pipeline import CropStage, DetectionStage, FacePipeline
 from visage.scheduling import Load, elastic
-from visage.zoo.store import Store
+from visage.zoo.catalogue import Entry
+from visage.zoo.store import Prepared, Store
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 Numbers = Callable[[CropModel[T], Image], list[float]]
+FileOf = Callable[[Entry, Prepared], ModelFile]
 ObserveBatch = Callable[[int], None]
 
 # Everything compiled and every buffer grown on warm-up: these numbers of crops are what requests bring.
@@ -36,16 +38,16 @@ _WARM = ExtractOptions(0.05, limit_faces=8, embedding=False, crops=True)
 class Loader:
     """Opens networks with one backend; each context closes what it opened.
 
-    `picture` is the self-test's; `threads` those of one run, `load` what else runs. Raises GraphRejected and
-    ModelFileError.
+    `picture` is the self-test's; `file` tells how a network is fed and with what it is computed, `load` what else runs.
+    Raises GraphRejected and ModelFileError.
     """
 
-    def __init__(self, store: Store, open_session: OpenSession, picture: Image, *, threads: int, load: Load) -> None:
+    def __init__(self, store: Store, open_session: OpenSession, picture: Image, *, file: FileOf, load: Load) -> None:
         self._store = store
         self._open_session = elastic(open_session, load)
         self._load = load
         self._picture = picture
-        self._threads = threads
+        self._file = file
 
     @contextmanager
     def detection(
@@ -100,7 +102,7 @@ class Loader:
     @contextmanager
     def _opened(self, model: Loaded) -> Iterator[Any]:
         self._unchanged(model)
-        with network(model, self._open_session, self._threads) as opened:
+        with network(model, self._open_session, self._file) as opened:
             yield opened
 
     @contextmanager
@@ -124,11 +126,10 @@ class Loader:
 
 
 @contextmanager
-def network(model: Loaded, open_session: OpenSession, threads: int) -> Iterator[Any]:
+def network(model: Loaded, open_session: OpenSession, file: FileOf) -> Iterator[Any]:
     """The network as its family's object; families and sessions meet here."""
     entry = model.entry
-    file = ModelFile(entry.name, model.file.path, model.file.sha256, entry.fed(), threads, entry.stride)
-    with closing(open_session(file)) as session:
+    with closing(open_session(file(entry, model.file))) as session:
         yield family(entry.family).build(session, entry.params)
 
 

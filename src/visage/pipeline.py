@@ -85,7 +85,7 @@ class DetectionStage:
             ),
             name="detection",
             max_batch=_limited(max_batch, detector.max_batch),
-            workers=self._load.cores,
+            workers=detector.streams or self._load.cores,
             kind=lambda job: job.pixels.shape,
             observe=observe_batch,
         )
@@ -146,7 +146,7 @@ class CropStage(Generic[T]):
             self._predict,
             name=name,
             max_batch=self._most,
-            workers=self._load.cores,
+            workers=model.streams or self._load.cores,
             observe=observe_batch,
         )
 
@@ -167,7 +167,8 @@ class CropStage(Generic[T]):
                         answers += deadline.wait(running.popleft())
                     deadline.left()
                     step = self._step()
-                    running.append(self._batcher.submit(list(crops[taken : taken + step])))
+                    # Joined with the next they would be one long batch, and the other cores idle.
+                    running.append(self._batcher.submit(list(crops[taken : taken + step]), apart=True))
                     taken += step
                 while running:
                     answers += deadline.wait(running.popleft())

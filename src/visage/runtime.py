@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from visage import selftest
 from visage.backends import AUTO, ORACLE, backend
-from visage.backends.base import ModelFile, Sizes
+from visage.backends.base import Largest, Means, ModelFile, Sizes
 from visage.choice import choose
 from visage.engines.choosing import Choosing
 from visage.engines.race import Work
@@ -85,7 +85,7 @@ def try_model(entry: Entry, path: Path, settings: Settings) -> list[float]:
     """What the network in the file `path` answers on the self-test picture. Raises GraphRejected, InferenceFailed."""
     picture = _picture()
     session = backend(_surely(settings))
-    with network(Loaded(entry, Prepared(path, "0" * 64, False)), session, cores(settings)) as model:
+    with network(Loaded(entry, Prepared(path, "0" * 64, False)), session, partial(model_file, settings)) as model:
         return selftest.numbers(entry.task, model, picture)
 
 
@@ -98,10 +98,19 @@ def choose_engines(settings: Settings, networks: Networks, *, again: bool = Fals
     choosing = Choosing(settings.inference_backend, store, _picture().pixels, again)
     found = {}
     for _, model in networks.all():
-        entry, file = model.entry, model.file
-        opened = ModelFile(entry.name, file.path, file.sha256, entry.fed(), cores(settings), entry.stride)
-        found[entry.name] = choosing.engine(entry, opened, _work(settings, entry))
+        entry = model.entry
+        found[entry.name] = choosing.engine(entry, model_file(settings, entry, model.file), _work(settings, entry))
     return found
+
+
+def model_file(settings: Settings, entry: Entry, file: Prepared) -> ModelFile:
+    """A prepared network as backends are given it."""
+    means = Means(settings.force_fp16, tuple(settings.ort_providers), tuple(settings.triton_uri))
+    work = _work(settings, entry)
+    widest = [settings.max_size, *settings.det_extra_sizes] if entry.task == "detection" else [work.size]
+    size = (max(width for width, _ in widest), max(height for _, height in widest))
+    largest = Largest(max(work.batches), work.size, size)
+    return ModelFile(entry.name, file.path, file.sha256, entry.fed(), cores(settings), entry.stride, means, largest)
 
 
 def _work(settings: Settings, entry: Entry) -> Work:
@@ -175,7 +184,7 @@ def _rack(
     settings: Settings, networks: Networks, engines: Standings, store: Store, load: Load, watcher: RuntimeWatcher
 ) -> Rack:
     """Every network in its slot, open; when one cannot be opened those before it are closed, and `load` with them."""
-    loader = Loader(store, opening(engines), _picture(), threads=cores(settings), load=load)
+    loader = Loader(store, opening(engines), _picture(), file=partial(model_file, settings), load=load)
     with ExitStack() as opened:
         opened.callback(load.close)
 

@@ -94,6 +94,7 @@ class ElasticSession:
         self._load = load
         self.sizes: Sizes = wide.sizes
         self.max_batch: int = wide.max_batch
+        self.streams: int = wide.streams
 
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
         return (self._narrow if self._load.shared else self._wide).run(pixels)
@@ -104,11 +105,11 @@ class ElasticSession:
 
 
 def elastic(open_session: OpenSession, load: Load) -> OpenSession:
-    """As `open_session`, but a file that is to run on several cores is opened for one core as well."""
+    """As `open_session`, but a file that is to run on several cores here is opened for one core as well."""
 
     def opened(model: ModelFile, /) -> Session:
         wide = open_session(model)
-        if model.threads <= 1 or load.cores <= 1:
+        if model.threads <= 1 or load.cores <= 1 or wide.streams:
             return wide
         try:
             return ElasticSession(wide, open_session(replace(model, threads=1)), load)

@@ -171,7 +171,12 @@ class Settings(BaseModel):
     det_batch_size: int = _setting(1, "Most pictures in one run of the detector", "DET_BATCH_SIZE", ge=1, le=256)
     rec_batch_size: int = _setting(4, "Most faces in one run of a network of crops", "REC_BATCH_SIZE", ge=1, le=256)
     force_fp16: bool = _setting(False, "Half precision; no backend here has it", "FORCE_FP16")
-    triton_uri: _Name = _setting(None, "Address of a Triton server; no backend here asks one", "TRITON_URI")
+    ort_providers: _Flags = _setting(
+        ["cpu"], "What ONNX Runtime computes on, best first, separated by commas; only cpu here", "ORT_PROVIDERS"
+    )
+    triton_uri: _Names = _setting(
+        [], "Addresses of Triton servers, host:port, separated by commas; no backend here asks one", "TRITON_URI"
+    )
     inference_threads: int = _setting(
         0,
         "Cores for one run of a network; 0 shares the machine's between NUM_WORKERS",

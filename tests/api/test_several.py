@@ -37,6 +37,7 @@ class ThreeLong:
 
     crop = ALIGNED
     max_batch = 0
+    streams = 0
 
     def predict(self, crops: Pixels, /) -> list[Embedding]:
         return [Embedding(np.array([0.6, 0.8, 0], np.float32), 5.0)] * len(crops)

@@ -18,6 +18,7 @@ class Session:
     bent: Callable[[Floats], Floats]
     sizes: Sizes = field(default_factory=lambda: Sizes((32, 32)))
     max_batch: int = 0
+    streams: int = 0
     runs: list[int] = field(default_factory=list)
     closed: bool = False
 

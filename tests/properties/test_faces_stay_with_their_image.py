@@ -46,6 +46,7 @@ class Album(FindsAtOnce):
     sizes = Sizes((SIDE, SIDE))
     crop = ALIGNED
     max_batch = 0
+    streams = 0
 
     def __init__(self) -> None:
         self.pictures: dict[int, Picture] = {}

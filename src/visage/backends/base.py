@@ -46,11 +46,33 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
+class Means:
+    """What a backend computes with, as the operator set it; each reads what concerns it.
+
+    `fp16`: half precision inside, single precision at both ends. `providers`: ONNX Runtime's, best first. `servers`:
+    Triton's, host:port, best first.
+    """
+
+    fp16: bool = False
+    providers: tuple[str, ...] = ("cpu",)
+    servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """The most that a run will ask of a network: so many pictures, `usual` their size (width, height), `size` at most."""
+
+    batch: int = 1
+    usual: tuple[int, int] = (640, 640)
+    size: tuple[int, int] = (640, 640)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFile:
     """A weight file and how to feed it.
 
     `sha256` identifies the weights; `threads`: cores for one run; `stride`: what the sides of its pictures must be
-    multiples of, where it takes more than one size.
+    multiples of, where it takes more than one size; `largest`: for backends that build for shapes.
     """
 
     name: str
@@ -59,6 +81,8 @@ class ModelFile:
     preprocess: Preprocess
     threads: int = 0
     stride: int = 32
+    means: Means = Means()
+    largest: Largest = Largest()
 
 
 class Session(Protocol):
@@ -70,6 +94,11 @@ class Session(Protocol):
     @property
     def max_batch(self) -> int:
         """The most pictures one `run` takes; 0 for any number."""
+        ...
+
+    @property
+    def streams(self) -> int:
+        """How many runs side by side it computes on a device or a server; 0 where it takes this process's cores."""
         ...
 
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:

@@ -24,6 +24,8 @@ _QUIET = 3  # errors only: warnings about unused initialisers help no operator
 class OnnxSession:
     """One network in ONNX Runtime; thread-safe, since `InferenceSession.run` is."""
 
+    streams = 0
+
     def __init__(self, session: ort.InferenceSession, model: ModelFile) -> None:
         self._session = session
         self._model = model

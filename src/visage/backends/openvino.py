@@ -28,6 +28,8 @@ class OpenVinoSession:
     take turns at all of them.
     """
 
+    streams = 0
+
     def __init__(self, compiled: ov.CompiledModel, model: ModelFile, shape: ov.PartialShape) -> None:
         self._compiled = compiled
         self._model = model

@@ -19,6 +19,7 @@ class ArcFace:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.max_batch: int = session.max_batch
+        self.streams: int = session.streams
 
     def predict(self, crops: Pixels, /) -> list[Embedding]:
         return [face for outputs in run_in_batches(self._session, crops) for face in _embeddings(outputs)]

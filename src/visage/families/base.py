@@ -71,6 +71,9 @@ class Detector(Protocol):
     @property
     def max_batch(self) -> int: ...
 
+    @property
+    def streams(self) -> int: ...
+
     def propose(self, images: ImageBatch, thresholds: Floats, /) -> Sequence[Proposals]:
         """One `Proposals` an image. `thresholds` (N,) are per image: a batch mixes requests."""
         ...
@@ -101,6 +104,7 @@ class DenseDetector(ABC, Generic[A]):
         self._overlap = overlap
         self.sizes: Sizes = session.sizes
         self.max_batch: int = session.max_batch
+        self.streams: int = session.streams
 
     def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
         return [self.suppress([proposals]) for proposals in self.propose(images, thresholds)]
@@ -170,6 +174,9 @@ class CropModel(Protocol[T_co]):
 
     @property
     def max_batch(self) -> int: ...
+
+    @property
+    def streams(self) -> int: ...
 
     def predict(self, crops: Pixels, /) -> Sequence[T_co]:
         """uint8 (F, size, size, 3) BGR as `crop` says → F answers, in order; places are pixels of the crop."""

@@ -28,6 +28,7 @@ class GenderAgeModel:
         self._session = session
         self.crop = crop
         self.max_batch: int = session.max_batch
+        self.streams: int = session.streams
 
     def predict(self, crops: Pixels, /) -> list[GenderAge]:
         return [face for outputs in run_in_batches(self._session, crops) for face in self._answers(outputs)]

@@ -21,6 +21,7 @@ class Landmarks106:
         self._session = session
         self.crop = Crop(side, 1.5)
         self.max_batch: int = session.max_batch
+        self.streams: int = session.streams
 
     def predict(self, crops: Pixels, /) -> list[Floats]:
         return [face for outputs in run_in_batches(self._session, crops) for face in self._places(outputs)]

@@ -25,6 +25,7 @@ class MaskModel:
         self._session = session
         self._size = size
         self.max_batch: int = session.max_batch
+        self.streams: int = session.streams
 
     def predict(self, crops: Pixels, /) -> list[MaskScores]:
         fitted = _resized(crops, self._size)
