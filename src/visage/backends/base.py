@@ -60,7 +60,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Largest:
-    """The most that a run will ask of a network: so many pictures, `usual` their size (width, height), `size` at most."""
+    """The most that a run asks of a network: so many pictures, of `usual` size (width, height), of `size` at most."""
 
     batch: int = 1
     usual: tuple[int, int] = (640, 640)
