@@ -13,7 +13,9 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from benchmarks import pictures
 from benchmarks.serving import REPO, Report, Service, load
@@ -69,6 +71,7 @@ def of_clients(loads: Mapping[int, Report]) -> Figure:
     latency.plot(counts, [loads[count].p95 for count in counts], "o-", label="p95")
     latency.plot(counts, [loads[count].p50 for count in counts], "o-", label="p50")
     latency.set(ylabel="latency, ms", yscale="log")
+    _plain(latency)
     latency.legend()
     throughput.plot(counts, [loads[count].rate for count in counts], "o-", color="tab:green")
     throughput.set(ylabel="images a second", ylim=(0, None))
@@ -88,10 +91,17 @@ def of_faces(times: Mapping[int, float]) -> Figure:
     axes.plot(counts, [times[count] * 1000 for count in counts], "o-")
     axes.set(xlabel="faces described", ylabel="one request, ms", xscale="log", yscale="log")
     axes.set_xticks(counts, [str(count) for count in counts])
+    _plain(axes)
     axes.minorticks_off()
     axes.grid(visible=True, alpha=0.3)
     axes.set_title("a picture of 720 faces, detected at 1280×1280, the default pair, two cores", fontsize="medium")
     return figure
+
+
+def _plain(axes: Axes) -> None:
+    """Milliseconds on a logarithmic scale that can be read off: 20, 50, 100."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
 
 
 def save(figure: Figure, path: Path) -> None:
