@@ -1,7 +1,7 @@
 """A network on its way into memory: its file, a session, a stage that is self-tested and warm."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
@@ -38,16 +38,26 @@ _WARM = ExtractOptions(0.05, limit_faces=8, embedding=False, crops=True)
 class Loader:
     """Opens networks with one backend; each context closes what it opened.
 
-    `picture` is the self-test's; `file` tells how a network is fed and with what it is computed, `load` what else runs.
-    Raises GraphRejected and ModelFileError.
+    `picture` is the self-test's; `file` tells how a network is fed and with what it is computed, `load` what else runs;
+    `engines` names what computes each network. Raises GraphRejected and ModelFileError.
     """
 
-    def __init__(self, store: Store, open_session: OpenSession, picture: Image, *, file: FileOf, load: Load) -> None:
+    def __init__(
+        self,
+        store: Store,
+        open_session: OpenSession,
+        picture: Image,
+        *,
+        file: FileOf,
+        load: Load,
+        engines: Mapping[str, str],
+    ) -> None:
         self._store = store
         self._open_session = elastic(open_session, load)
         self._load = load
         self._picture = picture
         self._file = file
+        self._engines = engines
 
     @contextmanager
     def detection(
@@ -63,7 +73,7 @@ class Loader:
     ) -> Iterator[DetectionStage]:
         """A detector's stage."""
         with self._opened(model) as detector:
-            _tested(model, selftest.detector_numbers(detector, self._picture))
+            self._tested(model, selftest.detector_numbers(detector, self._picture))
             if extra_sizes and detector.sizes.fixed:
                 only = "×".join(map(str, detector.sizes.fixed))
                 log.warning("DET_EXTRA_SIZES has no effect: %s takes pictures of %s only", model.entry.name, only)
@@ -89,7 +99,7 @@ class Loader:
     ) -> Iterator[CropStage[T]]:
         """The stage of a network of crops, whose self-test compares `numbers`."""
         with self._opened(model) as crop_model:
-            _tested(model, numbers(crop_model, self._picture))
+            self._tested(model, numbers(crop_model, self._picture))
             stage: CropStage[T] = CropStage(
                 stage_name, crop_model, max_batch=max_batch, load=self._load, observe_batch=observe_batch
             )
@@ -104,6 +114,15 @@ class Loader:
         self._unchanged(model)
         with network(model, self._open_session, self._file) as opened:
             yield opened
+
+    def _tested(self, model: Loaded, numbers: list[float]) -> None:
+        """Raises GraphRejected where the network, as it is computed here, does not answer what it must."""
+        known = model.entry.canonical
+        if known is not None and known.sha256 not in (None, model.file.sha256):
+            known = None  # other weights of the same name
+        name = model.entry.name
+        shown = f"{name}, computed by {self._engines[name]}," if name in self._engines else name
+        selftest.check(shown, numbers, known.numbers if known else None, known.tolerance if known else 0.0)
 
     @contextmanager
     def _among_others(self) -> Iterator[None]:
@@ -131,13 +150,6 @@ def network(model: Loaded, open_session: OpenSession, file: FileOf) -> Iterator[
     entry = model.entry
     with closing(open_session(file(entry, model.file))) as session:
         yield family(entry.family).build(session, entry.params)
-
-
-def _tested(model: Loaded, numbers: list[float]) -> None:
-    known = model.entry.canonical
-    if known is not None and known.sha256 not in (None, model.file.sha256):
-        known = None  # other weights of the same name
-    selftest.check(model.entry.name, numbers, known.numbers if known else None, known.tolerance if known else 0.0)
 
 
 def _warm_detection(stage: DetectionStage, picture: Image, max_size: tuple[int, int]) -> None:

@@ -50,6 +50,16 @@ class RuntimeWatcher(Watcher, Protocol):
     def batch(self, stage: str, size: int, /) -> None: ...
 
 
+class Unwatched:
+    """The watcher where nobody watches."""
+
+    def image(self, outcome: object, /) -> None: ...
+
+    def stage(self, name: str, seconds: float, /) -> None: ...
+
+    def batch(self, stage: str, size: int, /) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """A service that is ready, and what it runs with."""
@@ -184,7 +194,14 @@ def _rack(
     settings: Settings, networks: Networks, engines: Standings, store: Store, load: Load, watcher: RuntimeWatcher
 ) -> Rack:
     """Every network in its slot, open; when one cannot be opened those before it are closed, and `load` with them."""
-    loader = Loader(store, opening(engines), _picture(), file=partial(model_file, settings), load=load)
+    loader = Loader(
+        store,
+        opening(engines),
+        _picture(),
+        file=partial(model_file, settings),
+        load=load,
+        engines=_named(settings, engines),
+    )
     with ExitStack() as opened:
         opened.callback(load.close)
 
@@ -223,6 +240,12 @@ def _rack(
         )
         opened.pop_all()
     return rack
+
+
+def _named(settings: Settings, engines: Standings) -> dict[str, str]:
+    """What computes each network, in a word for an error."""
+    on = f" on {', '.join(settings.ort_providers)}"
+    return {name: found.engine + (on if found.engine == ORACLE else "") for name, found in engines.items()}
 
 
 def _batches(watcher: RuntimeWatcher, stage: str) -> Callable[[int], None]:

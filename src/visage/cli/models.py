@@ -9,9 +9,9 @@ from pathlib import Path
 
 from visage import logs
 from visage.choice import chosen_names
-from visage.cli import table
+from visage.cli import convert, table
 from visage.errors import VisageError
-from visage.runtime import open_store, try_model
+from visage.runtime import model_file, open_store, try_model
 from visage.settings import Settings
 from visage.zoo import licences
 from visage.zoo.catalogue import PUBLISHED_PACKS, Catalogue, Entry, LocalFile, PackageFile
@@ -67,6 +67,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     importing = command("import", _import, "Take a file of your own for a network, whatever the catalogue's hash.")
     importing.add_argument("name")
     importing.add_argument("file", type=Path)
+    convert.arguments(command("convert", _convert, "Write a network in another form, proved against the original."))
     command("licences", _licences, "The licences of the weights, what they mean and whether they are accepted.")
 
 
@@ -169,6 +170,17 @@ def _import(given: argparse.Namespace) -> int:
     known = "the catalogue's own" if ready.verified else "not the catalogue's"
     print(f"{entry.name}: {given.file} is in its place, {known}; sha256 {ready.sha256}")
     print(f"{'':{len(entry.name)}}  on the self-test picture: {', '.join(f'{x:.4f}' for x in numbers) or 'no face'}")
+    return 0
+
+
+def _convert(given: argparse.Namespace) -> int:
+    zoo = _Zoo()
+    entry = zoo.catalogue[given.name]
+    ready = zoo.store.prepare(entry)
+    target = given.out or Path(f"{entry.name}.{given.to}.onnx")
+    cosine = convert.convert(model_file(zoo.settings, entry, ready), target)
+    before, after = convert.megabytes([ready.path, target])
+    print(f"{entry.name}: {target}, {after} of {before}; cosine of the outputs with the original's: {cosine:.6f}")
     return 0
 
 

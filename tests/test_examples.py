@@ -1,0 +1,55 @@
+"""The programs of misc/examples, run as their first lines say."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.support import REPO
+
+EXAMPLES = REPO / "misc" / "examples"
+IMAGES = REPO / "misc" / "images"
+
+
+def run(models: Path, name: str, *words: object, status: int = 0) -> list[str]:
+    env = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(REPO / "src")}
+    env |= {"MODELS_DIR": str(models), "INFERENCE_BACKEND": "onnx"}
+    command = [sys.executable, str(EXAMPLES / name), *map(str, words)]
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=100)
+    assert done.returncode == status, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_detect_tells_each_face_and_draws_it_and_a_bad_picture_costs_its_neighbours_nothing(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    said = run(models_dir, "detect.py", bad, IMAGES / "astronaut.jpg", "-o", tmp_path / "out", status=1)
+    assert said[0].startswith(f"{bad}: Can't decode")
+    assert said[1] == f"{IMAGES / 'astronaut.jpg'}: 1 faces" and said[2].startswith("    score 0.9")
+    shown = cv2.imread(str(tmp_path / "out" / "astronaut.faces.png"))
+    assert shown is not None and shown.shape == cv2.imread(str(IMAGES / "astronaut.jpg")).shape
+
+
+def test_embed_tells_the_same_person_from_another(models_dir: Path) -> None:
+    astronaut, hopper = IMAGES / "astronaut.jpg", IMAGES / "grace_hopper.jpg"
+    other, same = run(models_dir, "embed.py", astronaut, hopper, astronaut)
+    assert other.startswith(f"{hopper}: cosine ") and other.endswith(", another person")
+    assert same == f"{astronaut}: cosine 1.000, the same person"
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_search_names_who_is_in_the_gallery_and_nobody_else(models_dir: Path, tmp_path: Path, nested: bool) -> None:
+    gallery = tmp_path / "gallery"
+    place = gallery / "eileen" / "1.jpg" if nested else gallery / "eileen.jpg"
+    place.parent.mkdir(parents=True)
+    shutil.copy(IMAGES / "astronaut.jpg", place)
+    (gallery / "broken.png").write_bytes(b"no picture")
+    known = run(models_dir, "search.py", gallery, IMAGES / "astronaut.jpg")
+    assert known[0].startswith(f"{gallery / 'broken.png'}: ") and known[1:] == ["face 0: eileen 1.000"]
+    assert run(models_dir, "search.py", gallery, IMAGES / "grace_hopper.jpg")[1:] == ["face 0: unknown"]
