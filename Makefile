@@ -6,6 +6,8 @@
 # make soak      20,000 mixed requests, and whether memory stays where it is
 # make plots     the plots of docs/performance.md
 # make compare   this tree against another commit: BASE=<commit>
+# make image-test  build Dockerfile_cpu and run what comes out, without a Docker engine (root; buildah, debootstrap)
+# make chart-test  lint, render and validate the Helm chart, read the compose files
 # make docs      write the generated parts of docs/
 
 VENV := .venv
@@ -14,7 +16,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do command -v $$p >/dev/null 2>&1 \
 	&& $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: serve test check prepare bench soak plots compare docs clean
+.PHONY: serve test check prepare bench soak plots compare docs image-test chart-test clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.runtime
@@ -44,6 +46,12 @@ plots: $(VENV)/.dev
 
 compare: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.compare $(BASE) $(COMPARE_ARGS)
+
+image-test:
+	@tests/container/image_test.sh
+
+chart-test: $(VENV)/.dev
+	@tests/container/chart_test.sh
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py

@@ -133,7 +133,9 @@ def test_a_network_that_is_not_served_is_closed(tmp_path: Path, fault: str) -> N
     known = {"canonical": {"numbers": [9.0] * 5}} if fault == "self-test" else {}
     house = House(tmp_path, **known)
     loader = house.loader(open_session if known else lambda _: FixedSession(np.zeros((1, 2, 3), np.float32)))
-    said = r"^one, computed by onnx on cpu, failed its self-test: number 0 is -?0\.\d+, not 9" if known else "one output"
+    said = (
+        r"^one, computed by onnx on cpu, failed its self-test: number 0 is -?0\.\d+, not 9" if known else "one output"
+    )
     with pytest.raises(GraphRejected, match=said), house.embedding(house.model("one"), loader):
         pass
     assert [session.closed for session in house.sessions] == [True]

@@ -272,13 +272,16 @@ def test_a_network_whose_numbers_are_not_the_known_ones_is_not_served(
     known = list(SHIPPED[name]["canonical"]["numbers"])
     known[at] += 0.02
     folder = _with(models_dir, tmp_path / "models", name, canonical={"numbers": known, "tolerance": 0.01})
-    with pytest.raises(GraphRejected, match=rf"^{name} failed its self-test: number {at} is .*, not {known[at]:.4f}"):
+    with pytest.raises(
+        GraphRejected,
+        match=rf"^{name}, computed by onnx on cpu, failed its self-test: number {at} is .*, not {known[at]:.4f}",
+    ):
         opened(MODELS_DIR=str(folder))
 
 
 def test_wrong_colours_are_found_by_the_self_test_fault_03(models_dir: Path, tmp_path: Path) -> None:
     folder = _with(models_dir, tmp_path / "models", "sface", preprocess={"mean": 0.0, "std": 1.0, "colours": "bgr"})
-    with pytest.raises(GraphRejected, match=r"^sface failed its self-test"):
+    with pytest.raises(GraphRejected, match=r"^sface, computed by onnx on cpu, failed its self-test"):
         opened(MODELS_DIR=str(folder))
 
 
@@ -536,7 +539,10 @@ def test_known_numbers_of_attributes_are_held_against_what_comes(models_dir: Pat
     entries = json.loads((folder / "models.json").read_text("utf-8"))
     entries["tiny_ages"]["canonical"] = {"numbers": [1, 53], "tolerance": 2}
     models_folder(folder, entries, {})
-    with pytest.raises(GraphRejected, match=r"^tiny_ages failed its self-test: number 1 is 50\.0000, not 53\.0000"):
+    with pytest.raises(
+        GraphRejected,
+        match=r"^tiny_ages, computed by onnx on cpu, failed its self-test: number 1 is 50\.0000, not 53\.0000",
+    ):
         opened(MODELS_DIR=str(folder), REC_NAME="None", GA_NAME="tiny_ages")
 
 
@@ -573,7 +579,9 @@ def test_known_numbers_of_landmarks_are_held_against_what_comes(models_dir: Path
     entries = json.loads((folder / "models.json").read_text("utf-8"))
     entries["tiny_points"]["canonical"] = {"numbers": [0.1, 0.5, 0.5, 0.5, 0.1]}
     models_folder(folder, entries, {})
-    with pytest.raises(GraphRejected, match=r"^tiny_points failed its self-test: number 0 is "):
+    with pytest.raises(
+        GraphRejected, match=r"^tiny_points, computed by onnx on cpu, failed its self-test: number 0 is "
+    ):
         opened(MODELS_DIR=str(folder), REC_NAME="None", LANDMARKS_NAME="tiny_points")
 
 

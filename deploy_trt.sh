@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Builds the image and starts visage on this machine's NVIDIA GPUs, on http://127.0.0.1:18081 and the ports after it.
+#   ./deploy_trt.sh            ./deploy_trt.sh --dry-run            ./deploy_trt.sh --help
+# Edit the values below, or set them for one run: n_gpu=2 force_fp16=True ./deploy_trt.sh
+# NOT RUN ON A GPU: nobody here had one.
+
+IMAGE=${IMAGE:-visage:trt}
+DOCKERFILE=Dockerfile_trt
+
+# n_workers containers on each of the first n_gpu GPUs, published on start_port and the ports after it.
+n_gpu=${n_gpu:-1}
+n_workers=${n_workers:-1}
+start_port=${start_port:-18081}
+# The address that they are published on; 0.0.0.0 is for everybody who reaches this machine.
+publish=${publish:-127.0.0.1}
+# A volume's name or a folder (which uid 10001 may write to) for networks and engines.
+models=${models:-visage-models}
+
+# Networks: the embedded pair, which needs no download.
+det_model=${det_model:-yunet}
+rec_model=${rec_model:-sface}
+# InsightFace's pair, which the reference starts with. Its weights are for non-commercial research only: to use it, take the # away.
+# det_model=scrfd_10g_gnkps rec_model=glintr100 accept_licences=insightface-nc,unstated
+ga_model=${ga_model:-None}
+mask_detector=${mask_detector:-None}
+accept_licences=${accept_licences:-}
+
+max_size=${max_size:-640,640}
+# Half precision inside the engines: for GPUs that are fast at it (RTX 20 and later, T4, A and L series)
+force_fp16=${force_fp16:-False}
+det_batch_size=${det_batch_size:-1}
+rec_batch_size=${rec_batch_size:-64}
+
+# What a request means where it does not say
+det_thresh=${det_thresh:-0.6}
+return_face_data=${return_face_data:-False}
+return_landmarks=${return_landmarks:-False}
+extract_embeddings=${extract_embeddings:-True}
+detect_ga=${detect_ga:-False}
+detect_masks=${detect_masks:-False}
+api_ver=${api_ver:-None}
+log_level=${log_level:-INFO}
+
+# shellcheck source=misc/container/deploy.sh
+. "$(dirname "$0")/misc/container/deploy.sh"
+deploy "$@"

@@ -1,0 +1,33 @@
+"""What fits here and what does not, before a start stumbles over it."""
+
+import argparse
+import json
+from dataclasses import asdict
+
+from visage import logs
+from visage.cli import table
+from visage.doctor import Finding, findings
+from visage.settings import Settings
+
+ABOUT = "Check whether this machine fits the settings; exit status 1 where a start would fail."
+
+_SHOWN = {"good": "ok", "doubtful": "hm", "bad": "NO"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(given: argparse.Namespace) -> int:
+    settings, said = Settings.load()
+    logs.configure("ERROR", settings.log_format)
+    found = [*findings(settings), *(Finding("settings", "doubtful", line) for line in said)]
+    if given.json:
+        print(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
+    else:
+        print(table.lines(("", "about", "found"), [(_SHOWN[one.verdict], one.about, _told(one)) for one in found]))
+    return 1 if any(one.verdict == "bad" for one in found) else 0
+
+
+def _told(finding: Finding) -> str:
+    return f"{finding.what}; {finding.remedy}" if finding.remedy else finding.what

@@ -1,0 +1,56 @@
+"""The compose files and the chart carry what the service reads."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support import REPO
+from visage.settings import NAMES, Settings
+
+COMPOSE = sorted((REPO / "misc" / "compose").glob("*.yml"))
+CHART = REPO / "misc" / "helm" / "visage"
+VALUES = ["values.yaml", "gpu.yaml", "triton.yaml"]
+
+
+def services(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))["services"]
+    return found
+
+
+def test_each_way_has_its_file() -> None:
+    assert [path.stem for path in COMPOSE] == ["cpu", "gpu", "multi-gpu", "triton"]
+
+
+@pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.stem)
+def test_every_variable_of_a_compose_file_is_read_and_its_value_taken_fault_12(path: Path) -> None:
+    for service in services(path).values():
+        found = service.get("environment", {})
+        assert set(found) <= NAMES
+        Settings.load(found)
+    for name in re.findall(r"# ([A-Z_]+): ", path.read_text("utf-8")):
+        assert name in NAMES
+
+
+@pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.stem)
+def test_services_run_with_a_read_only_root_and_without_rights(path: Path) -> None:
+    ours = [s for n, s in services(path).items() if n.startswith("visage")]
+    assert ours
+    for service in ours:
+        assert service["read_only"] and service["cap_drop"] == ["ALL"] and "/tmp" in service["tmpfs"]
+
+
+def test_the_balancer_knows_every_service_of_its_compose_file() -> None:
+    named = re.findall(r"server ([\w-]+):18080", (REPO / "misc" / "nginx" / "visage.conf").read_text("utf-8"))
+    assert named == [name for name in services(REPO / "misc/compose/multi-gpu.yml") if name.startswith("visage")]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_setting_of_the_chart_is_read_and_its_value_taken_fault_12(name: str) -> None:
+    text = (CHART / name).read_text("utf-8")
+    found = yaml.safe_load(text)["settings"]
+    assert set(found) <= NAMES
+    Settings.load(found)
+    assert set(re.findall(r"^#   ([A-Z_]+): ", text, re.M)) <= NAMES
