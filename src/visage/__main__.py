@@ -1,14 +1,14 @@
-"""`visage serve | prepare | models`."""
+"""`visage serve | prepare | models | triton-repo`."""
 
 import argparse
 import sys
 from types import ModuleType
 
 from visage import __version__
-from visage.cli import models, prepare, serve
+from visage.cli import models, prepare, serve, triton_repo
 from visage.errors import VisageError
 
-COMMANDS: dict[str, ModuleType] = {"serve": serve, "prepare": prepare, "models": models}
+COMMANDS: dict[str, ModuleType] = {"serve": serve, "prepare": prepare, "models": models, "triton-repo": triton_repo}
 
 
 def main(arguments: list[str] | None = None) -> int:
