@@ -90,9 +90,9 @@ class TritonSession:
             request = self._request(shape, region)
             try:
                 answer = server.infer(request, _left(until, self._model))
-            except InferenceFailed:
-                # A server that was started anew between two questions knows the region no more. Told of it again it
-                # answers; what fails for another reason fails again.
+            except (Away, InferenceFailed):
+                # A server that was started anew between two questions knows the region no more (Triton says NOT_FOUND).
+                # Told of it again it answers; what fails for another reason fails again.
                 if not regions.share_again(region):
                     return self._sent(server, pixels, until)
                 answer = server.infer(request, _left(until, self._model))
