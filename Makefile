@@ -6,6 +6,7 @@
 # make soak      20,000 mixed requests, and whether memory stays where it is
 # make plots     the plots of docs/performance.md
 # make compare   this tree against another commit: BASE=<commit>
+# make triton-test  the triton backend against a real Triton server, which is fetched into build/
 # make docs      write the generated parts of docs/
 
 VENV := .venv
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do command -v $$p >/dev/null 2>&1 \
 	&& $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: serve test check prepare bench soak plots compare docs clean
+.PHONY: serve test check prepare bench soak plots compare triton-test docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.runtime
@@ -45,11 +46,29 @@ plots: $(VENV)/.dev
 compare: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.compare $(BASE) $(COMPARE_ARGS)
 
+# The server (the one inside nvidia-pytriton, which wants an old numpy) and its client (which wants an older protobuf than
+# the pinned requirements have) stay out of $(VENV).
+TRITON_PYTHON ?= $(shell for p in python3.12 python3.11 $(PYTHON); do command -v $$p >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+triton-test: $(VENV)/.dev build/triton/.done build/triton-client/.done
+	PYTHONPATH=src:build/triton-client $(BIN)/pytest -n 0 tests/contract/test_triton.py tests/backends/test_triton.py \
+		tests/backends/test_triton_repository.py tests/backends/test_triton_model.py $(PYTEST_ARGS)
+
+build/triton/.done:
+	$(TRITON_PYTHON) -m venv build/triton
+	build/triton/bin/pip install --quiet --disable-pip-version-check nvidia-pytriton==0.7.0 "numpy<2" onnxruntime
+	@touch $@
+
+build/triton-client/.done: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target build/triton-client tritonclient==2.73.0 \
+		grpcio==1.85.3 protobuf==6.33.6 ml-dtypes==0.5.4 python-rapidjson==1.25
+	@touch $@
+
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) models/onnx
+	rm -rf $(VENV) build models/onnx
 
 $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "visage needs Python 3.11 to 3.14: apt-get install python3 python3-venv" >&2; exit 1; }

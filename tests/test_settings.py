@@ -202,7 +202,12 @@ def test_addresses_of_triton_servers_are_read(given: str, read: list[str]) -> No
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("http://triton:8000", "over gRPC"), ("triton:0", "no host:port"), ("triton:x", "no host:port"), (":8001", "no host")],
+    [
+        ("http://triton:8000", "over gRPC"),
+        ("triton:0", "no host:port"),
+        ("triton:x", "no host:port"),
+        (":8001", "no host"),
+    ],
 )
 def test_what_is_no_address_of_a_triton_server_is_refused(given: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"^TRITON_URI='{re.escape(given)}': .*{said}"):

@@ -44,6 +44,8 @@ class TritonServer:
         self._repository = repository
         self._work = work
         self._arguments = arguments
+        # What its Python backend shares among its own processes is so called; a killed one leaves it behind.
+        self._prefix = f"triton-test-{os.getpid()}-{id(self)}"
         self.log = work / "tritonserver.log"
         self.address = f"127.0.0.1:{free_port()}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,6 +73,7 @@ class TritonServer:
             "--allow-http=false",
             "--allow-metrics=false",
             "--exit-timeout-secs=5",
+            f"--backend-config=python,shm-region-prefix-name={self._prefix}",
             *self._arguments,
         ]
         with self.log.open("ab") as log:
@@ -134,6 +137,8 @@ class TritonServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._process = None
+        for left in Path("/dev/shm").glob(f"{self._prefix}*"):
+            left.unlink()
 
     def _with_python_backend(self) -> None:
         """A backend directory with the stub for the environment's own Python."""

@@ -39,7 +39,9 @@ def parsed(text: str) -> Any:
 
 
 def test_the_config_is_the_network_s(tiny: ModelFile) -> None:
-    told = parsed(config(tiny, of_file(tiny), Serving(instances=3, device="gpu", max_batch=12, delay=500, patience=2000)))
+    told = parsed(
+        config(tiny, of_file(tiny), Serving(instances=3, device="gpu", max_batch=12, delay=500, patience=2000))
+    )
 
     assert (told.name, told.backend, told.default_model_filename) == ("tiny", "onnxruntime", "model.onnx")
     (picture,) = told.input
