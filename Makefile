@@ -48,7 +48,7 @@ compare: $(VENV)/.dev
 
 # The server (the one inside nvidia-pytriton, which wants an old numpy) and its client (which wants an older protobuf than
 # the pinned requirements have) stay out of $(VENV).
-TRITON_PYTHON ?= $(shell for p in python3.12 python3.11 $(PYTHON); do command -v $$p >/dev/null 2>&1 && { echo $$p; break; }; done)
+TRITON_PYTHON ?= $(shell for p in python3.12 python3.11 $(PYTHON); do $$p -c 'import ensurepip, venv' 2>/dev/null && { echo $$p; break; }; done)
 
 triton-test: $(VENV)/.dev build/triton/.done build/triton-client/.done
 	PYTHONPATH=src:build/triton-client $(BIN)/pytest -n 0 tests/contract/test_triton.py tests/backends/test_triton.py \

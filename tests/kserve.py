@@ -35,6 +35,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
     refuses: grpc.StatusCode | None = None  # what every run ends with
     away: grpc.StatusCode | None = None  # what everything ends with
     slow: float = 0.0
+    busy: int = 0  # so many times it says that a region is in use
     says: Any = None  # changes what it says of the model: metadata → metadata
     answers: Any = None  # changes what it answers: response → response
     calls: Counter[str] = field(default_factory=Counter)
@@ -98,6 +99,9 @@ class FakeTriton(GRPCInferenceServiceServicer):
 
     def SystemSharedMemoryUnregister(self, request: Any, context: Any) -> Any:
         self._called("unshare", None, context)
+        if self.busy:
+            self.busy -= 1
+            context.abort(grpc.StatusCode.INTERNAL, f"Cannot unregister '{request.name}', it is currently in use.")
         self.regions.pop(request.name, None)
         return wire.SystemSharedMemoryUnregisterResponse()
 

@@ -438,6 +438,26 @@ def test_a_server_that_was_started_anew_is_told_of_its_regions_again(
     assert fake.sent == 0 and len(fake.regions) == 1
 
 
+def test_a_picture_that_is_refused_costs_no_shared_memory(tiny: ModelFile, fake: FakeTriton, opened: Open) -> None:
+    session = opened(tiny, fake, asking=SHARING)
+    fake.refuses = grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(InferenceFailed):
+        session.run(pictures(1, (32, 32)))
+    fake.refuses = None
+    session.run(pictures(1, (32, 32)))
+    assert fake.sent == 0 and len(fake.regions) == 1 and fake.calls["unshare"] == 0
+
+
+def test_a_region_that_is_still_in_use_is_let_go_of_a_moment_later(
+    tiny: ModelFile, fake: FakeTriton, opened: Open
+) -> None:
+    session = opened(tiny, fake, asking=SHARING)
+    session.run(pictures(1, (32, 32)))
+    fake.busy = 3
+    session.close()
+    assert not fake.regions and fake.busy == 0
+
+
 def test_a_server_that_can_read_it_no_more_is_sent_pixels(tiny: ModelFile, fake: FakeTriton, opened: Open) -> None:
     session = opened(tiny, fake, asking=SHARING)
     session.run(pictures(1, (32, 32)))

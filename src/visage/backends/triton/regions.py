@@ -11,6 +11,7 @@ import logging
 import mmap
 import os
 import secrets
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ _PREFIX = "visage-triton-"
 _LEAST = 1 << 16
 # Regions that a server may still read, since it did not answer in time.
 _MOST_ABANDONED = 8
+# How often a server is asked to let go of a region, and how many seconds between; what it keeps, the next sweep takes.
+_GOODBYES = 10
+_BETWEEN_GOODBYES = 0.02
 
 
 def on_this_machine(address: str) -> bool:
@@ -170,8 +174,17 @@ class Regions:
 
 
 def _forgotten(server: Server, name: str) -> None:
-    with contextlib.suppress(Away, InferenceFailed):  # a server that is away has forgotten it
-        server.unshare(name)
+    """Take a region from a server, which may hold it for a moment more after its answer has come."""
+    for _ in range(_GOODBYES):
+        try:
+            server.unshare(name)
+        except Away:
+            return  # a server that is away has forgotten it
+        except InferenceFailed as exc:
+            log.debug("%s keeps %s: %s", server.address, name, exc)
+            time.sleep(_BETWEEN_GOODBYES)
+        else:
+            return
 
 
 def _created(path: Path) -> int:

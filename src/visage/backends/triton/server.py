@@ -121,12 +121,12 @@ class Server:
         return answer
 
     def share(self, name: str, key: str, size: int) -> None:
-        """Let it read the shared memory `key`, under `name`. Raises Away, DeadlineExceeded and InferenceFailed."""
-        self.unshare(name)  # an unknown name is no fault
+        """Let it read the shared memory `key`, under `name`, which is nobody else's. Raises Away, InferenceFailed."""
         request = wire.SystemSharedMemoryRegisterRequest(name=name, key=key, offset=0, byte_size=size)
-        self._asked("SystemSharedMemoryRegister", request)
+        self._asked("SystemSharedMemoryRegister", request, well=grpc.StatusCode.ALREADY_EXISTS)
 
     def unshare(self, name: str) -> None:
+        """Let go of it; an unknown name is no fault. Raises Away, and InferenceFailed while it is in use."""
         self._asked("SystemSharedMemoryUnregister", wire.SystemSharedMemoryUnregisterRequest(name=name))
 
     def shared(self) -> list[str]:
@@ -165,12 +165,14 @@ class Server:
     def _fresh(self) -> bool:
         return self._there and time.monotonic() - self._seen < _TRUSTED_SECONDS
 
-    def _asked(self, method: str, request: Any) -> Any:
-        """One of the small questions."""
+    def _asked(self, method: str, request: Any, well: grpc.StatusCode | None = None) -> Any:
+        """One of the small questions; None where it ends with `well`."""
         call: Callable[..., Any] = getattr(self._stub, method)
         try:
             return call(request, timeout=_LOOK_SECONDS)
         except grpc.RpcError as exc:
+            if well is not None and exc.code() is well:
+                return None
             translated = self._translated(exc)
             raise Away(str(translated)) if isinstance(translated, DeadlineExceeded) else translated from exc
         except ValueError as exc:
