@@ -8,6 +8,7 @@
 # make compare   this tree against another commit: BASE=<commit>
 # make image-test  build Dockerfile_cpu and run what comes out, without a Docker engine (root; buildah, debootstrap)
 # make chart-test  lint, render and validate the Helm chart, read the compose files
+# make triton-test  the triton backend against a real Triton server, which is fetched into build/
 # make docs      write the generated parts of docs/
 
 VENV := .venv
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do command -v $$p >/dev/null 2>&1 \
 	&& $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: serve test check prepare bench soak plots compare docs image-test chart-test clean
+.PHONY: serve test check prepare bench soak plots compare image-test chart-test triton-test docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.runtime
@@ -53,11 +54,29 @@ image-test:
 chart-test: $(VENV)/.dev
 	@tests/container/chart_test.sh
 
+# The server (the one inside nvidia-pytriton, which wants an old numpy) and its client (which wants an older protobuf than
+# the pinned requirements have) stay out of $(VENV).
+TRITON_PYTHON ?= $(shell for p in python3.12 python3.11 $(PYTHON); do $$p -c 'import ensurepip, venv' 2>/dev/null && { echo $$p; break; }; done)
+
+triton-test: $(VENV)/.dev build/triton/.done build/triton-client/.done
+	PYTHONPATH=src:build/triton-client $(BIN)/pytest -n 0 tests/contract/test_triton.py tests/backends/test_triton.py \
+		tests/backends/test_triton_repository.py tests/backends/test_triton_model.py $(PYTEST_ARGS)
+
+build/triton/.done:
+	$(TRITON_PYTHON) -m venv build/triton
+	build/triton/bin/pip install --quiet --disable-pip-version-check nvidia-pytriton==0.7.0 "numpy<2" onnxruntime
+	@touch $@
+
+build/triton-client/.done: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target build/triton-client tritonclient==2.73.0 \
+		grpcio==1.85.3 protobuf==6.33.6 ml-dtypes==0.5.4 python-rapidjson==1.25
+	@touch $@
+
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) models/onnx
+	rm -rf $(VENV) build models/onnx
 
 $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "visage needs Python 3.11 to 3.14: apt-get install python3 python3-venv" >&2; exit 1; }

@@ -315,3 +315,20 @@ def test_what_is_submitted_apart_is_joined_with_nothing() -> None:
         gate.set()
         assert [future.result(HANG) for future in (*first, *later)] == [0, 1, 2, 3, 4, 5]
     assert sizes in ([1, 2, 1, 2], [3, 2, 1])  # the worker may take the first alone, or with the last two
+
+
+def test_no_room_for_a_batch_is_no_room_for_each_and_is_not_asked_again() -> None:
+    gate, sizes = threading.Event(), []
+
+    def run(items: Sequence[int]) -> list[int]:
+        gate.wait(HANG)
+        sizes.append(len(items))
+        raise Overloaded("no server answers")
+
+    with Batcher(run, name="t", max_batch=8) as batcher:
+        futures = batcher.submit([0, 1, 2, 3])
+        gate.set()
+        for future in futures:
+            with pytest.raises(Overloaded, match="no server answers"):
+                future.result(HANG)
+    assert sum(sizes) == 4  # once each

@@ -176,6 +176,42 @@ def test_what_means_nothing_to_the_backend_is_said() -> None:
     assert remarks(FORCE_FP16="True") == ["FORCE_FP16 has no effect: networks are computed in single precision"]
     assert remarks(TRITON_URI="localhost:8001") == ["TRITON_URI has no effect: INFERENCE_BACKEND is auto"]
     assert remarks(FORCE_FP16="False", TRITON_URI="None") == []
+    assert remarks(INFERENCE_BACKEND="triton", TRITON_URI="localhost:8001") == []
+
+
+def test_triton_needs_to_know_where_its_servers_are() -> None:
+    with pytest.raises(ConfigurationError, match=r"^INFERENCE_BACKEND=triton needs TRITON_URI: .*localhost:8001$"):
+        Settings.load({"INFERENCE_BACKEND": "triton"})
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("localhost:8001", ["localhost:8001"]),
+        ("a:1, b:2", ["a:1", "b:2"]),
+        ("triton", ["triton:8001"]),
+        ("grpc://triton:9001", ["triton:9001"]),
+        ("[::1]", ["[::1]:8001"]),
+        ("[2001:db8::1]:9", ["[2001:db8::1]:9"]),
+        ("unix:/run/triton.sock", ["unix:/run/triton.sock"]),
+    ],
+)
+def test_addresses_of_triton_servers_are_read(given: str, read: list[str]) -> None:
+    assert Settings.load({"TRITON_URI": given})[0].triton_uri == read
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("http://triton:8000", "over gRPC"),
+        ("triton:0", "no host:port"),
+        ("triton:x", "no host:port"),
+        (":8001", "no host"),
+    ],
+)
+def test_what_is_no_address_of_a_triton_server_is_refused(given: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^TRITON_URI='{re.escape(given)}': .*{said}"):
+        Settings.load({"TRITON_URI": given})
 
 
 # values

@@ -1,14 +1,20 @@
-"""`visage serve | prepare | models | doctor`."""
+"""`visage serve | prepare | models | doctor | triton-repo`."""
 
 import argparse
 import sys
 from types import ModuleType
 
 from visage import __version__
-from visage.cli import doctor, models, prepare, serve
+from visage.cli import doctor, models, prepare, serve, triton_repo
 from visage.errors import VisageError
 
-COMMANDS: dict[str, ModuleType] = {"serve": serve, "prepare": prepare, "models": models, "doctor": doctor}
+COMMANDS: dict[str, ModuleType] = {
+    "serve": serve,
+    "prepare": prepare,
+    "models": models,
+    "doctor": doctor,
+    "triton-repo": triton_repo,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

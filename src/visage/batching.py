@@ -158,8 +158,9 @@ class Batcher(Generic[In, Out]):
             if len(answers) != len(batch):
                 raise InferenceFailed(f"{self._name} gave {len(answers)} answers for {len(batch)} items")
         except Exception as exc:  # whatever it is, it belongs to these callers; the worker must live on
-            if len(batch) == 1:
-                batch[0].future.set_exception(exc)
+            if len(batch) == 1 or isinstance(exc, Overloaded):  # no room for all of them is none for each
+                for entry in batch:
+                    entry.future.set_exception(exc)
                 return
             for entry in batch:
                 self._answer([entry])

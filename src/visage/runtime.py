@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from visage import selftest
-from visage.backends import AUTO, ORACLE, backend
-from visage.backends.base import Largest, Means, ModelFile, Sizes
+from visage.backends import AUTO, ORACLE, REMOTE, backend
+from visage.backends.base import Asking, Largest, Means, ModelFile, Sizes
 from visage.choice import choose
 from visage.engines.choosing import Choosing
 from visage.engines.race import Work
@@ -94,7 +94,7 @@ def open_store(settings: Settings, catalogue: Catalogue) -> Store:
 def try_model(entry: Entry, path: Path, settings: Settings) -> list[float]:
     """What the network in the file `path` answers on the self-test picture. Raises GraphRejected, InferenceFailed."""
     picture = _picture()
-    session = backend(_surely(settings))
+    session = backend(ORACLE if settings.inference_backend in REMOTE else _surely(settings))
     with network(Loaded(entry, Prepared(path, "0" * 64, False)), session, partial(model_file, settings)) as model:
         return selftest.numbers(entry.task, model, picture)
 
@@ -115,7 +115,8 @@ def choose_engines(settings: Settings, networks: Networks, *, again: bool = Fals
 
 def model_file(settings: Settings, entry: Entry, file: Prepared) -> ModelFile:
     """A prepared network as backends are given it."""
-    means = Means(settings.force_fp16, tuple(settings.ort_providers), tuple(settings.triton_uri))
+    asking = Asking(settings.triton_timeout, settings.triton_streams, settings.triton_shared_memory == "auto")
+    means = Means(settings.force_fp16, tuple(settings.ort_providers), tuple(settings.triton_uri), asking)
     work = _work(settings, entry)
     widest = [settings.max_size, *settings.det_extra_sizes] if entry.task == "detection" else [work.size]
     size = (max(width for width, _ in widest), max(height for _, height in widest))
@@ -166,7 +167,7 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher, engines: Standings
         ),
         watcher,
         load,
-        workers=settings.image_workers or 1 + load.cores,
+        workers=settings.image_workers or 1 + load.cores + _waiting(settings),
         max_requests=settings.max_requests,
     )
     gc.collect()
@@ -183,6 +184,11 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher, engines: Standings
 def cores(settings: Settings) -> int:
     """Threads for one run of a network where nothing else runs: what is set, or all that belong to this process."""
     return settings.inference_threads or share_of_cores(settings)
+
+
+def _waiting(settings: Settings) -> int:
+    """Threads that wait for servers, and take no core meanwhile."""
+    return settings.triton_streams if settings.inference_backend in REMOTE else 0
 
 
 def share_of_cores(settings: Settings) -> int:

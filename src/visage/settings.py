@@ -68,6 +68,24 @@ def _names(value: Any) -> Any:
     return _words(_none(value) or [])
 
 
+def _addresses(value: Any) -> Any:
+    """host, host:port, [v6]:port or unix:path each, as gRPC takes them; 8001 is Triton's own port for it."""
+    return [_address(word) for word in _names(value)]
+
+
+def _address(word: str) -> str:
+    if word.startswith("unix:"):
+        return word
+    if word.startswith(("http://", "https://")):
+        raise ValueError(f"{word}: Triton is asked over gRPC; give host:port without http, 8001 as a rule")
+    host, colon, port = word.removeprefix("grpc://").rpartition(":")
+    if not colon or port.endswith("]"):
+        host, port = word.removeprefix("grpc://"), "8001"
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or set("/ ") & set(host):
+        raise ValueError(f"{word!r} is no host:port")
+    return f"{host}:{port}"
+
+
 def _headers(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -88,6 +106,7 @@ _Sizes = Annotated[list[tuple[int, int]], BeforeValidator(_sizes)]
 _Words = Annotated[list[str], BeforeValidator(_words)]
 _Flags = Annotated[list[str], BeforeValidator(_flags)]
 _Names = Annotated[list[str], BeforeValidator(_names)]
+_Addresses = Annotated[list[str], BeforeValidator(_addresses)]
 _Headers = Annotated[dict[str, str], BeforeValidator(_headers)]
 
 
@@ -122,7 +141,8 @@ class Settings(BaseModel):
     # Networks
     inference_backend: str = _setting(
         "auto",
-        "What computes the networks: onnx, openvino, or auto: for each network the fastest of those installed",
+        "What computes the networks: onnx, openvino, triton (the servers of TRITON_URI), or auto: for each network the "
+        "fastest of those installed here",
         "INFERENCE_BACKEND",
     )
     models_dir: Path = _setting(
@@ -174,8 +194,27 @@ class Settings(BaseModel):
     ort_providers: _Flags = _setting(
         ["cpu"], "What ONNX Runtime computes on, best first, separated by commas; only cpu here", "ORT_PROVIDERS"
     )
-    triton_uri: _Names = _setting(
-        [], "Addresses of Triton servers, host:port, separated by commas; no backend here asks one", "TRITON_URI"
+    triton_uri: _Addresses = _setting(
+        [],
+        "gRPC addresses of the Triton servers that INFERENCE_BACKEND=triton asks in turn, host:port, separated by "
+        "commas",
+        "TRITON_URI",
+    )
+    triton_timeout: float = _setting(
+        10.0, "Seconds for one answer of a Triton server", "TRITON_TIMEOUT", gt=0, le=600, allow_inf_nan=False
+    )
+    triton_streams: int = _setting(
+        8,
+        "Runs of a network asked of the Triton servers at once, which these may join; so many pictures more are worked "
+        "on at once",
+        "TRITON_STREAMS",
+        ge=1,
+        le=256,
+    )
+    triton_shared_memory: Literal["auto", "off"] = _setting(
+        "auto",
+        "auto: a Triton server asked over loopback or a unix socket reads pixels from shared memory, where it can",
+        "TRITON_SHARED_MEMORY",
     )
     inference_threads: int = _setting(
         0,
@@ -274,6 +313,10 @@ class Settings(BaseModel):
                 "DEF_SSLV3_HACK is not offered: it weakens TLS for every picture fetched. Unset it, and let "
                 "the picture's server speak TLS 1.2 or fetch the pictures yourself and send their bytes"
             )
+        if settings.inference_backend == "triton" and not settings.triton_uri:
+            raise ConfigurationError(
+                "INFERENCE_BACKEND=triton needs TRITON_URI: the servers' gRPC addresses, as TRITON_URI=localhost:8001"
+            )
         return settings, _remarks(environment, settings)
 
     @property
@@ -343,6 +386,6 @@ def _remarks(environment: Mapping[str, str], settings: Settings) -> list[str]:
                     said.append(f"{other} is read as {first}, which is its name now")
     if settings.force_fp16:
         said.append("FORCE_FP16 has no effect: networks are computed in single precision")
-    if settings.triton_uri:
+    if settings.triton_uri and settings.inference_backend != "triton":
         said.append(f"TRITON_URI has no effect: INFERENCE_BACKEND is {settings.inference_backend}")
     return said

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.networks import Axis, Embedder, dense, model_file, pictures, save, yunet_heads
 from tests.support import REPO
 from visage.backends.base import Preprocess, Sizes
-from visage.backends.onnx import _fill, open_session
+from visage.backends.onnx import open_session
+from visage.backends.planes import fed_shape, filled
 from visage.errors import GraphRejected, InferenceFailed
 
 
@@ -166,17 +167,19 @@ FEEDS = [
 def test_the_fast_filling_equals_the_plain_preprocessing(feed: Preprocess) -> None:
     every_value = np.arange(256, dtype=np.uint8)
     pixels = np.stack([every_value, every_value[::-1], np.roll(every_value, 77)], axis=-1).reshape(2, 8, 16, 3)
-    filled = _fill(feed, pixels)
+    planes = filled(feed, pixels)
 
-    assert filled.dtype == np.float32 and filled.flags.c_contiguous
-    np.testing.assert_allclose(filled, feed(pixels), rtol=1e-5, atol=1e-5)
+    assert planes.dtype == np.float32 and planes.flags.c_contiguous
+    np.testing.assert_allclose(planes, feed(pixels), rtol=1e-5, atol=1e-5)
+    given = np.full(fed_shape(feed, pixels), np.nan, np.float32)
+    assert filled(feed, pixels, given) is given and np.array_equal(given, planes)
 
 
 def test_a_part_of_a_larger_picture_is_filled_alike() -> None:
     large = pictures(3, (40, 30))
     part = large[::2, 3:19, 5:37]  # neither contiguous nor alone in its memory
 
-    np.testing.assert_allclose(_fill(Preprocess(), part), Preprocess()(part), atol=1e-5)
+    np.testing.assert_allclose(filled(Preprocess(), part), Preprocess()(part), atol=1e-5)
 
 
 def test_a_closed_session_holds_nothing_and_answers_nothing(tmp_path: Path) -> None:

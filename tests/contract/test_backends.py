@@ -9,7 +9,8 @@ import pytest
 from tests.attributes import MATRIX, softmaxed
 from tests.detector_networks import ROW_SCALE, Map, centerface_maps, decoded, mapped, retinaface_maps
 from tests.networks import Embedder, Head, dense, model_file, pictures, scrfd_heads, yunet_heads
-from visage.backends import BACKENDS, backend
+from visage.backends import PACKAGES as BACKENDS  # those that compute here
+from visage.backends import backend
 from visage.backends.base import Preprocess, Session, Sizes
 from visage.faces import Detections, ImageBatch
 from visage.families import FAMILIES, family

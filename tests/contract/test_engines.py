@@ -15,7 +15,8 @@ import pytest
 from tests.catalogued import opened, real_file
 from tests.golden.references import compare, cosine, deviations
 from tests.support import REPO, client_of, extract, served, settings_of, wait_ready
-from visage.backends import BACKENDS, ORACLE, backend
+from visage.backends import ORACLE, backend
+from visage.backends import PACKAGES as BACKENDS  # those that compute here
 from visage.backends.base import ModelFile, Preprocess
 from visage.engines.agreement import require_same
 from visage.faces import Detections, ImageBatch

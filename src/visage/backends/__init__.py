@@ -15,11 +15,19 @@ AUTO = "auto"
 BACKENDS: dict[str, str] = {
     ORACLE: "visage.backends.onnx:open_session",
     "openvino": "visage.backends.openvino:open_session",
+    "triton": "visage.backends.triton.session:open_session",
 }
 
-# The package that each computes with, and how it is had.
+# Those that ask servers: files are tried, and engines raced, on this machine's own.
+REMOTE = frozenset({"triton"})
+
+# The package that each computes with on this machine, and how it is had.
 PACKAGES: dict[str, str] = {ORACLE: "onnxruntime", "openvino": "openvino"}
-_REMEDIES: dict[str, str] = {ORACLE: "pip install visage", "openvino": "pip install visage[openvino]"}
+_REMEDIES: dict[str, str] = {
+    ORACLE: "pip install visage",
+    "openvino": "pip install visage[openvino]",
+    "triton": "pip install visage[triton]",
+}
 
 
 def backend(name: str) -> OpenSession:
@@ -42,7 +50,7 @@ def backend(name: str) -> OpenSession:
 
 
 def installed() -> dict[str, str]:
-    """The backends whose package is installed, with its version; nothing is imported."""
+    """The backends of this machine whose package is installed, with its version; nothing is imported."""
     found = {}
     for name, package in PACKAGES.items():
         try:

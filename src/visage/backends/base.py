@@ -46,16 +46,26 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """How servers are asked: `seconds` for one answer, `streams` questions at once, pixels in shared memory or not."""
+
+    seconds: float = 10.0
+    streams: int = 8
+    shared_memory: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Means:
     """What a backend computes with, as the operator set it; each reads what concerns it.
 
     `fp16`: half precision inside, single precision at both ends. `providers`: ONNX Runtime's, best first. `servers`:
-    Triton's, host:port, best first.
+    Triton's, host:port, which take turns, and how they are asked.
     """
 
     fp16: bool = False
     providers: tuple[str, ...] = ("cpu",)
     servers: tuple[str, ...] = ()
+    asking: Asking = Asking()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +114,7 @@ class Session(Protocol):
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
         """uint8 (N, h, w, 3) BGR → the outputs in the file's order, fresh arrays, batch axis first.
 
-        Raises InferenceFailed.
+        Raises InferenceFailed; Overloaded where it is computed elsewhere and nobody there has room.
         """
         ...
 

@@ -2,11 +2,11 @@
 
 from functools import cache
 
-import cv2
 import numpy as np
 import onnxruntime as ort
 
-from visage.backends.base import ModelFile, Preprocess, Sizes
+from visage.backends.base import ModelFile, Sizes
+from visage.backends.planes import filled
 from visage.errors import GraphRejected, InferenceFailed
 from visage.faces import Floats, Pixels
 from visage.memory import keeps_memory
@@ -40,7 +40,7 @@ class OnnxSession:
         given = len(pixels)
         if self.max_batch > given:  # a file of fixed batch takes no fewer
             pixels = np.concatenate([pixels, np.zeros((self.max_batch - given, *pixels.shape[1:]), np.uint8)])
-        feed = {self._input: _fill(self._model.preprocess, pixels)}
+        feed = {self._input: filled(self._model.preprocess, pixels)}
         try:
             return tuple(out[:given] if self.max_batch > given else out for out in self._session.run(None, feed))
         except Exception as exc:  # ONNX Runtime's own exception types share no base but this
@@ -106,21 +106,6 @@ def _axes(spec: ort.NodeArg, model: ModelFile) -> tuple[int | str | None, int | 
         raise GraphRejected(f"{model.name}: input {spec.name!r} has shape {shape}, not {model.preprocess.layout} of 3")
     first = 2 if model.preprocess.layout == "nchw" else 1
     return shape[0], shape[first], shape[first + 1]
-
-
-def _fill(preprocess: Preprocess, pixels: Pixels) -> Floats:
-    """`Preprocess`, plane by plane: the same numbers several times faster than one pass over (N, h, w, 3)."""
-    if preprocess.layout == "nhwc":
-        return preprocess(pixels)
-    count, height, width, _ = pixels.shape
-    planes = np.empty((count, 3, height, width), np.float32)
-    order = (2, 1, 0) if preprocess.colours == "rgb" else (0, 1, 2)
-    for picture, target in zip(pixels, planes, strict=True):
-        for channel, plane in zip(cv2.split(picture), (target[i] for i in order), strict=True):
-            np.subtract(channel, np.float32(preprocess.mean), out=plane, dtype=np.float32)
-    if preprocess.std != 1.0:
-        planes /= np.float32(preprocess.std)
-    return planes
 
 
 def _first_line(exc: Exception) -> str:
