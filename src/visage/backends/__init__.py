@@ -4,6 +4,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from visage.backends.base import OpenSession
+from visage.backends.gpu import gpus
 from visage.errors import BackendUnavailable
 
 # The one that is always there, and that the others are held against.
@@ -15,11 +16,18 @@ AUTO = "auto"
 BACKENDS: dict[str, str] = {
     ORACLE: "visage.backends.onnx:open_session",
     "openvino": "visage.backends.openvino:open_session",
+    "trt": "visage.backends.trt:open_session",
 }
 
 # The package that each computes with, and how it is had.
-PACKAGES: dict[str, str] = {ORACLE: "onnxruntime", "openvino": "openvino"}
-_REMEDIES: dict[str, str] = {ORACLE: "pip install visage", "openvino": "pip install visage[openvino]"}
+PACKAGES: dict[str, str] = {ORACLE: "onnxruntime", "openvino": "openvino", "trt": "tensorrt"}
+_REMEDIES: dict[str, str] = {
+    ORACLE: "pip install visage",
+    "openvino": "pip install visage[openvino]",
+    "trt": "pip install visage[trt]",
+}
+# Those that compute on an NVIDIA GPU.
+_ON_GPUS = {"trt"}
 
 
 def backend(name: str) -> OpenSession:
@@ -42,11 +50,20 @@ def backend(name: str) -> OpenSession:
 
 
 def installed() -> dict[str, str]:
-    """The backends whose package is installed, with its version; nothing is imported."""
+    """The backends whose package is installed, and what they compute on there, with their versions.
+
+    Nothing is imported.
+    """
     found = {}
     for name, package in PACKAGES.items():
         try:
             found[name] = version(package)
         except PackageNotFoundError:
             continue
+        if name in _ON_GPUS:
+            there = gpus()
+            if there:
+                found[name] += f" on {there[0]}"  # what was measured holds for that GPU
+            else:
+                del found[name]
     return found
