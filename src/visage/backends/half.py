@@ -3,6 +3,7 @@
 TensorRT 11 has no switch for it: an engine computes in the types that its ONNX file says.
 """
 
+import logging
 import sys
 from collections import defaultdict
 from functools import cache
@@ -25,6 +26,9 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     convert, never = _converter()
     made = onnx.ModelProto()
     made.CopyFrom(model)
+    constants = {tensor.name for tensor in made.graph.initializer}
+    for listed in [one for one in made.graph.input if one.name in constants]:  # their types would be the old ones
+        made.graph.input.remove(listed)
     _fold_normalisation(made.graph)
     half: onnx.ModelProto = convert(made, keep_io_types=True, op_block_list=[*never, *_SINGLE])
     _sort(half.graph)
@@ -38,6 +42,7 @@ def _converter() -> tuple[Any, list[str]]:
         from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
     finally:
         sys.path[:] = before  # that package puts itself there when it is imported
+    logging.getLogger("onnxruntime.transformers.float16").setLevel(logging.ERROR)  # it prints whole nodes
     return convert_float_to_float16, list(DEFAULT_OP_BLOCK_LIST)
 
 

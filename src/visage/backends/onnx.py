@@ -100,7 +100,7 @@ def _on_devices(model: ModelFile) -> ort.InferenceSession:
     if model.means.fp16:
         source = _halved(model.path)
     session = _loaded(model, source, options, wanted)
-    got = session.getproviders()
+    got = session.get_providers()
     dropped = [name for name in wanted if name not in got]
     if dropped:
         raise BackendUnavailable(

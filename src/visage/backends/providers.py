@@ -41,7 +41,7 @@ def providers(names: Sequence[str]) -> list[str]:
     here = ort.get_available_providers()
     have = ", ".join(name for name, (own, _) in PROVIDERS.items() if own in here)
     wanted = []
-    for name in dict.fromkeys(names):
+    for name in names:
         if name not in known:
             raise BackendUnavailable(f"ORT_PROVIDERS names {name!r}, which is not one of: {', '.join(PROVIDERS)}")
         own = known[name]
@@ -51,4 +51,4 @@ def providers(names: Sequence[str]) -> list[str]:
                 f"({packages[own]}) in its place"
             )
         wanted.append(own)
-    return wanted
+    return list(dict.fromkeys(wanted))

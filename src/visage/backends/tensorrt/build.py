@@ -80,7 +80,7 @@ def _configured(library: Library, builder: Builder, recipe: Recipe) -> BuilderCo
     if recipe.target is not None:
         named: Any = config  # TensorRT for RTX alone builds for another GPU
         named.num_compute_capabilities = 1
-        named.set_compute_capability(getattr(library, "ComputeCapability")[recipe.target], 0)  # noqa: B009  as above
+        named.set_compute_capability(getattr(getattr(library, "ComputeCapability"), recipe.target), 0)  # noqa: B009  as above
     return config
 
 

@@ -123,7 +123,7 @@ class Words:
     @property
     def complaint(self) -> str:
         """One line, without where in its sources TensorRT says so."""
-        said = str(getattr(self._of, "first", "")).strip().partition("\n")[0].partition(" In ")[0]
+        said = str(getattr(self._of, "first", "")).partition(" In ")[0]
         return said[:300] or "TensorRT does not say why"
 
 
@@ -139,6 +139,6 @@ def logger(library: Library, words: Words) -> Any:
             base.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:
-            words.heard(levels.get(severity, logging.DEBUG), msg)
+            words.heard(levels.get(severity, logging.DEBUG), " ".join(msg.split()))
 
     return Logger()
