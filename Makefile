@@ -4,6 +4,7 @@
 # make prepare   what a first start does, without serving
 # make bench     the measured claims
 # make soak      20,000 mixed requests, and whether memory stays where it is
+# make rtx-test  engines of every real network, built without a GPU by TensorRT for RTX (1.5 GB of packages)
 # make plots     the plots of docs/performance.md
 # make compare   this tree against another commit: BASE=<commit>
 # make image-test  build Dockerfile_cpu and run what comes out, without a Docker engine (root; buildah, debootstrap)
@@ -17,7 +18,11 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do command -v $$p >/dev/null 2>&1 \
 	&& $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: serve test check prepare bench soak plots compare image-test chart-test triton-test docs clean
+# What `make rtx-test` installs besides, in a venv of its own.
+RTX_VENV := .venv-rtx
+RTX_PACKAGES := tensorrt-rtx-cu12==1.7.1.116 cupy-cuda12x==14.2.0 nvidia-cuda-nvrtc-cu12==12.9.86
+
+.PHONY: serve test check prepare bench soak rtx-test plots compare image-test chart-test triton-test docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.runtime
@@ -41,6 +46,9 @@ bench: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.soak
+
+rtx-test: $(RTX_VENV)/.rtx
+	$(RTX_VENV)/bin/pytest -n 0 -m rtx $(PYTEST_ARGS)
 
 plots: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.plots
@@ -76,7 +84,7 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) build models/onnx
+	rm -rf $(VENV) $(RTX_VENV) build models/onnx
 
 $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "visage needs Python 3.11 to 3.14: apt-get install python3 python3-venv" >&2; exit 1; }
@@ -94,4 +102,13 @@ $(VENV)/.runtime: requirements.txt pyproject.toml | $(VENV)/pyvenv.cfg
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	@echo "Installing requirements-dev.txt into $(VENV)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(RTX_VENV)/.rtx: requirements-dev.txt Makefile pyproject.toml
+	@test -n "$(PYTHON)" || { echo "visage needs Python 3.11 to 3.14: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(RTX_VENV)
+	@echo "Installing requirements-dev.txt and $(RTX_PACKAGES) into $(RTX_VENV)"
+	@$(RTX_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(RTX_VENV)/bin/pip install --quiet --disable-pip-version-check $(RTX_PACKAGES)
+	@$(RTX_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@

@@ -65,7 +65,16 @@ OF_OTHERS = {
     "NVIDIA_DRIVER_CAPABILITIES",
     "CUDA_VISIBLE_DEVICES",
     "PIP_NO_CACHE_DIR",
+    "PIP_DISABLE_PIP_VERSION_CHECK",
     "DEBIAN_FRONTEND",
+    "PATH",
+    "NUMBA_CACHE_DIR",
+    "CUPY_CACHE_DIR",
+    # Arguments of the images' builds
+    "PYTHON_IMAGE",
+    "TENSORRT_IMAGE",
+    "EXTRAS",
+    "COMPARE_ARGS",
 }
 
 
@@ -173,7 +182,10 @@ def test_the_ignored_names_are_those_of_the_contract() -> None:
 
 
 def test_what_means_nothing_to_the_backend_is_said() -> None:
-    assert remarks(FORCE_FP16="True") == ["FORCE_FP16 has no effect: networks are computed in single precision"]
+    told = ["FORCE_FP16 concerns GPUs and other devices: what the CPU computes stays in single precision"]
+    assert remarks(FORCE_FP16="True") == remarks(FORCE_FP16="1", INFERENCE_BACKEND="openvino") == told
+    assert remarks(FORCE_FP16="1", INFERENCE_BACKEND="trt") == []
+    assert remarks(FORCE_FP16="1", INFERENCE_BACKEND="onnx", ORT_PROVIDERS="cuda,cpu") == []
     assert remarks(TRITON_URI="localhost:8001") == ["TRITON_URI has no effect: INFERENCE_BACKEND is auto"]
     assert remarks(FORCE_FP16="False", TRITON_URI="None") == []
     assert remarks(INFERENCE_BACKEND="triton", TRITON_URI="localhost:8001") == []

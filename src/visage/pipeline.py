@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import cv2
 import numpy as np
 
+from visage.backends.base import Sizes
 from visage.batching import Batcher
 from visage.crops import Crops
 from visage.deadline import Deadline
@@ -97,7 +98,7 @@ class DetectionStage:
         size = self._sizes.nearest((min(wanted[0], self._largest), min(wanted[1], self._largest)))
         if self._sizes.fixed is not None and size != wanted:
             return size, f"max_size {list(wanted)} was not used: this detector takes {list(size)} only"
-        if max(wanted) > self._largest:
+        if max(wanted) > self._largest or size != Sizes(stride=self._sizes.stride).nearest(wanted):
             return size, f"max_size {list(wanted)} was limited to {list(size)}"
         return size, None
 

@@ -116,12 +116,23 @@ def choose_engines(settings: Settings, networks: Networks, *, again: bool = Fals
 def model_file(settings: Settings, entry: Entry, file: Prepared) -> ModelFile:
     """A prepared network as backends are given it."""
     asking = Asking(settings.triton_timeout, settings.triton_streams, settings.triton_shared_memory == "auto")
-    means = Means(settings.force_fp16, tuple(settings.ort_providers), tuple(settings.triton_uri), asking)
+    means = Means(
+        settings.force_fp16,
+        tuple(settings.ort_providers),
+        tuple(settings.triton_uri),
+        asking,
+        settings.trt_workspace_mb,
+        settings.trt_cuda_graphs,
+    )
     work = _work(settings, entry)
-    widest = [settings.max_size, *settings.det_extra_sizes] if entry.task == "detection" else [work.size]
+    sizes = [settings.max_size, *settings.det_extra_sizes, selftest.INPUT]
+    widest = sizes if entry.task == "detection" else [work.size]
     size = (max(width for width, _ in widest), max(height for _, height in widest))
     largest = Largest(max(work.batches), work.size, size)
-    return ModelFile(entry.name, file.path, file.sha256, entry.fed(), cores(settings), entry.stride, means, largest)
+    kept = settings.models_dir / "onnx" / entry.name
+    return ModelFile(
+        entry.name, file.path, file.sha256, entry.fed(), cores(settings), entry.stride, means, largest, kept
+    )
 
 
 def _work(settings: Settings, entry: Entry) -> Work:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 LANDMARKS: Floats = np.array([[[90, 89], [143, 85], [118, 116], [97, 141], [144, 138]]], np.float32)
 # The same face with its box (YuNet's, to the pixel), for networks that want the square around it.
 FACE = Detections(np.array([[55, 36, 178, 179]], np.float32), np.ones(1, np.float32), LANDMARKS)
-_INPUT = (320, 320)
+INPUT = (320, 320)
 
 # It shows an old woman without a mask. Fed with the wrong numbers, a gender and age network answers an age that
 # is its training data's (17 where genderage_v1 is normalised twice), a mask network that there is one.
@@ -30,7 +30,7 @@ _OFF_CENTRE = 0.2
 
 def detector_numbers(detector: Detector, picture: Image) -> list[float]:
     """Left, top, right, bottom of the best face as parts of the picture, and its score; empty for no face."""
-    size = detector.sizes.nearest(_INPUT)
+    size = detector.sizes.nearest(INPUT)
     pixels, scale = letterbox(picture.pixels, size)
     found = detector.detect(ImageBatch(pixels[None], np.array([scale])), np.array([0.3], np.float32))[0]
     if not len(found):

@@ -141,8 +141,8 @@ class Settings(BaseModel):
     # Networks
     inference_backend: str = _setting(
         "auto",
-        "What computes the networks: onnx, openvino, triton (the servers of TRITON_URI), or auto: for each network the "
-        "fastest of those installed here",
+        "What computes the networks: onnx, openvino, trt, triton (the servers of TRITON_URI), or auto: for each "
+        "network the fastest of those installed here",
         "INFERENCE_BACKEND",
     )
     models_dir: Path = _setting(
@@ -190,9 +190,27 @@ class Settings(BaseModel):
     )
     det_batch_size: int = _setting(1, "Most pictures in one run of the detector", "DET_BATCH_SIZE", ge=1, le=256)
     rec_batch_size: int = _setting(4, "Most faces in one run of a network of crops", "REC_BATCH_SIZE", ge=1, le=256)
-    force_fp16: bool = _setting(False, "Half precision; no backend here has it", "FORCE_FP16")
+    force_fp16: bool = _setting(
+        False,
+        "Half precision on GPUs and other devices (trt, and onnx with ORT_PROVIDERS other than cpu); off means single "
+        "precision everywhere",
+        "FORCE_FP16",
+    )
     ort_providers: _Flags = _setting(
-        ["cpu"], "What ONNX Runtime computes on, best first, separated by commas; only cpu here", "ORT_PROVIDERS"
+        ["cpu"],
+        "What ONNX Runtime computes on, best first, separated by commas: cuda, tensorrt, openvino, rocm, migraphx, "
+        "coreml, directml, cpu. What is not there is an error; without cpu in the list so is what the others cannot "
+        "compute",
+        "ORT_PROVIDERS",
+    )
+    trt_workspace_mb: int = _setting(
+        0,
+        "Most MB of GPU memory for TensorRT's scratch while it builds and runs; 0 is its own limit",
+        "TRT_WORKSPACE_MB",
+        ge=0,
+    )
+    trt_cuda_graphs: bool = _setting(
+        False, "Record what TensorRT does for a shape that comes again, and replay it", "TRT_CUDA_GRAPHS"
     )
     triton_uri: _Addresses = _setting(
         [],
@@ -326,6 +344,12 @@ class Settings(BaseModel):
         """
         return self.compat_api is not None if self.det_square is None else self.det_square
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether this process's cores may be what computes: half precision is no faster there."""
+        local = self.inference_backend in ("auto", "onnx") and self.ort_providers == ["cpu"]
+        return local or self.inference_backend == "openvino"
+
     def defaults(self) -> dict[str, Any]:
         """What /info calls defaults; header values are not shown, they may be secrets."""
         return {
@@ -384,8 +408,8 @@ def _remarks(environment: Mapping[str, str], settings: Settings) -> list[str]:
                     said.append(f"{other} is not used: {first} is set as well")
                 elif first != "TENSORRT_VERSION":
                     said.append(f"{other} is read as {first}, which is its name now")
-    if settings.force_fp16:
-        said.append("FORCE_FP16 has no effect: networks are computed in single precision")
+    if settings.force_fp16 and settings.on_cpu:
+        said.append("FORCE_FP16 concerns GPUs and other devices: what the CPU computes stays in single precision")
     if settings.triton_uri and settings.inference_backend != "triton":
         said.append(f"TRITON_URI has no effect: INFERENCE_BACKEND is {settings.inference_backend}")
     return said

@@ -86,6 +86,7 @@ def test_info_tells_the_settings() -> None:
         "det_extra_sizes": [[128, 128], [320, 256]],
         "return_landmarks_106": True,
         "inference_backend": "onnx",
+        "ort_providers": ["cpu"],
         "engines": {},
     }
 

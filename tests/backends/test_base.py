@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.networks import FixedSession, pictures
+from tests.runnable import RUNNABLE
 from visage.backends import BACKENDS, PACKAGES, REMOTE, backend, installed
 from visage.backends.base import Preprocess, Sizes, run_in_batches
 from visage.errors import BackendUnavailable
@@ -68,8 +69,8 @@ def test_no_pictures_are_no_run() -> None:
     assert run_in_batches(session, pictures(0, (4, 4))) == [] and session.runs == []
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-def test_every_backend_of_the_table_is_found(name: str) -> None:
+@pytest.mark.parametrize("name", [*RUNNABLE, "triton"])
+def test_every_backend_that_can_run_here_is_found(name: str) -> None:
     if name == "triton":
         pytest.importorskip("tritonclient.grpc", reason="needs the extra visage[triton]")
     assert callable(backend(name))
@@ -94,7 +95,7 @@ def test_what_is_missing_for_an_extra_is_told_with_the_remedy(monkeypatch: pytes
 
 
 def test_what_is_installed_is_told_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert installed().keys() == PACKAGES.keys()  # all of them, in a developer's environment
+    assert {"onnx", "openvino"} <= installed().keys() <= PACKAGES.keys()
     assert BACKENDS.keys() - REMOTE == PACKAGES.keys()  # those that a race may choose
     monkeypatch.setitem(PACKAGES, "openvino", "no-such-package")
     assert installed() == {"onnx": version("onnxruntime")}

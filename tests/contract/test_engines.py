@@ -14,9 +14,9 @@ import pytest
 
 from tests.catalogued import opened, real_file
 from tests.golden.references import compare, cosine, deviations
+from tests.runnable import EVERY, OTHERS, measured_here
 from tests.support import REPO, client_of, extract, served, settings_of, wait_ready
 from visage.backends import ORACLE, backend
-from visage.backends import PACKAGES as BACKENDS  # those that compute here
 from visage.backends.base import ModelFile, Preprocess
 from visage.engines.agreement import require_same
 from visage.faces import Detections, ImageBatch
@@ -29,7 +29,6 @@ from visage.zoo.sources import Fetching, data_file
 from visage.zoo.store import Store
 
 CATALOGUE = read_catalogue(REPO / "models")
-OTHERS = [name for name in BACKENDS if name != ORACLE]
 PICTURE = Decoder(Limits()).decode(data_file("selftest.png").read_bytes()).pixels
 REAL = [name for name in CATALOGUE.entries if real_file(name)]
 EMBEDDED = ("yunet", "sface")
@@ -148,11 +147,11 @@ def test_left_to_us_each_network_has_an_engine_that_was_measured_and_a_restart_k
         again = second["visage"]["engines"][name]
         assert (told["why"], again["why"]) == ("measured", "remembered")
         assert told["engine"] == again["engine"] and told["timings"] == again["timings"]
-        assert set(told["timings"]) == set(BACKENDS)
+        assert set(told["timings"]) == measured_here()
         assert all(case["ms"] > 0 <= case["spread"] for cases in told["timings"].values() for case in cases)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_named_backend_answers_the_same_and_nothing_is_measured(folder: Path, hopper: bytes, name: str) -> None:
     with client_of(settings_of(MODELS_DIR=str(folder), INFERENCE_BACKEND=name)) as client:
         (face,) = extract(client, hopper)["data"][0]["faces"]

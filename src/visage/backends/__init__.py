@@ -4,6 +4,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from visage.backends.base import OpenSession
+from visage.backends.gpu import gpus
 from visage.errors import BackendUnavailable
 
 # The one that is always there, and that the others are held against.
@@ -16,18 +17,22 @@ BACKENDS: dict[str, str] = {
     ORACLE: "visage.backends.onnx:open_session",
     "openvino": "visage.backends.openvino:open_session",
     "triton": "visage.backends.triton.session:open_session",
+    "trt": "visage.backends.trt:open_session",
 }
 
 # Those that ask servers: files are tried, and engines raced, on this machine's own.
 REMOTE = frozenset({"triton"})
 
 # The package that each computes with on this machine, and how it is had.
-PACKAGES: dict[str, str] = {ORACLE: "onnxruntime", "openvino": "openvino"}
+PACKAGES: dict[str, str] = {ORACLE: "onnxruntime", "openvino": "openvino", "trt": "tensorrt"}
 _REMEDIES: dict[str, str] = {
     ORACLE: "pip install visage",
     "openvino": "pip install visage[openvino]",
     "triton": "pip install visage[triton]",
+    "trt": "pip install visage[trt]",
 }
+# Those that compute on an NVIDIA GPU.
+_ON_GPUS = {"trt"}
 
 
 def backend(name: str) -> OpenSession:
@@ -50,11 +55,20 @@ def backend(name: str) -> OpenSession:
 
 
 def installed() -> dict[str, str]:
-    """The backends of this machine whose package is installed, with its version; nothing is imported."""
+    """The backends of this machine whose package is installed, and what they compute on there, with their versions.
+
+    Nothing is imported.
+    """
     found = {}
     for name, package in PACKAGES.items():
         try:
             found[name] = version(package)
         except PackageNotFoundError:
             continue
+        if name in _ON_GPUS:
+            there = gpus()
+            if there:
+                found[name] += f" on {there[0]}"  # what was measured holds for that GPU
+            else:
+                del found[name]
     return found

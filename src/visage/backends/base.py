@@ -32,17 +32,19 @@ class Preprocess:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The input sizes that a session accepts, (width, height): one `fixed`, or any multiple of `stride`."""
+    """The input sizes that a session accepts, (width, height): one `fixed`, or multiples of `stride` up to `most`."""
 
     fixed: tuple[int, int] | None = None
     stride: int = 32
+    most: tuple[int, int] | None = None
 
     def nearest(self, wanted: tuple[int, int]) -> tuple[int, int]:
         """The accepted size for `wanted`, rounded down as the reference rounds MAX_SIZE."""
         if self.fixed is not None:
             return self.fixed
+        width, height = wanted if self.most is None else (min(wanted[0], self.most[0]), min(wanted[1], self.most[1]))
         stride = self.stride
-        return max(stride, wanted[0] // stride * stride), max(stride, wanted[1] // stride * stride)
+        return max(stride, width // stride * stride), max(stride, height // stride * stride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,16 @@ class Means:
     """What a backend computes with, as the operator set it; each reads what concerns it.
 
     `fp16`: half precision inside, single precision at both ends. `providers`: ONNX Runtime's, best first. `servers`:
-    Triton's, host:port, which take turns, and how they are asked.
+    Triton's, host:port, which take turns, and how they are asked. `workspace_mb`: the most memory for TensorRT's
+    scratch, 0 for its own limit; `cuda_graphs`: replay what it did for the last shape.
     """
 
     fp16: bool = False
     providers: tuple[str, ...] = ("cpu",)
     servers: tuple[str, ...] = ()
     asking: Asking = Asking()
+    workspace_mb: int = 0
+    cuda_graphs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,8 @@ class ModelFile:
     """A weight file and how to feed it.
 
     `sha256` identifies the weights; `threads`: cores for one run; `stride`: what the sides of its pictures must be
-    multiples of, where it takes more than one size; `largest`: for backends that build for shapes.
+    multiples of, where it takes more than one size; `largest`: for backends that build for shapes; `kept`: the folder
+    for what they build, beside the file where None.
     """
 
     name: str
@@ -93,6 +99,7 @@ class ModelFile:
     stride: int = 32
     means: Means = Means()
     largest: Largest = Largest()
+    kept: Path | None = None
 
 
 class Session(Protocol):

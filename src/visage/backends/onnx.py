@@ -1,17 +1,18 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime on the CPU, or on whatever ORT_PROVIDERS names."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from visage.backends.base import ModelFile, Sizes
 from visage.backends.planes import filled
-from visage.errors import GraphRejected, InferenceFailed
+from visage.backends.providers import CPU, is_cpu, providers, streams
+from visage.errors import BackendUnavailable, GraphRejected, InferenceFailed
 from visage.faces import Floats, Pixels
 from visage.memory import keeps_memory
 
-_PROVIDERS = ["CPUExecutionProvider"]
 # y = x, one float: the smallest network there is.
 _IDENTITY = bytes.fromhex(
     "080812003a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801"
@@ -24,9 +25,8 @@ _QUIET = 3  # errors only: warnings about unused initialisers help no operator
 class OnnxSession:
     """One network in ONNX Runtime; thread-safe, since `InferenceSession.run` is."""
 
-    streams = 0
-
     def __init__(self, session: ort.InferenceSession, model: ModelFile) -> None:
+        self.streams = streams(model.means.providers)
         self._session = session
         self._model = model
         spec = session.get_inputs()[0]
@@ -61,7 +61,8 @@ def _share_memory() -> None:
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"arena_extend_strategy": _AS_REQUESTED}))
     options = _quiet_options(threads=1)
-    nothing = ort.InferenceSession(_IDENTITY, options, providers=_PROVIDERS)
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    nothing = ort.InferenceSession(_IDENTITY, options, providers=[CPU])
     shrinking = ort.RunOptions()
     shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     number = np.zeros(1, np.float32)
@@ -72,18 +73,61 @@ def _share_memory() -> None:
 def open_session(model: ModelFile, /) -> OnnxSession:
     """Load `model` with its own fixed number of threads, which sleep while idle.
 
-    Spinning pools of several sessions fight for the same cores (measured 1.5× slower on two cores).
+    Spinning pools of several sessions fight for the same cores (measured 1.5× slower on two cores). Raises
+    BackendUnavailable where one of the model's providers is not here, or drops out.
     """
-    _share_memory()
-    options = _quiet_options(model.threads)
-    try:
-        session = ort.InferenceSession(str(model.path), options, providers=_PROVIDERS)
-    except Exception as exc:  # as above
-        raise GraphRejected(f"{model.name}: ONNX Runtime cannot load {model.path.name}: {_first_line(exc)}") from exc
+    session = _on_the_cpu(model) if is_cpu(model.means.providers) else _on_devices(model)
     if len(session.get_inputs()) != 1:
         names = ", ".join(i.name for i in session.get_inputs())
         raise GraphRejected(f"{model.name}: one input expected, the file wants: {names}")
     return OnnxSession(session, model)
+
+
+def _on_the_cpu(model: ModelFile) -> ort.InferenceSession:
+    _share_memory()
+    options = _quiet_options(model.threads)
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    return _loaded(model, str(model.path), options, [CPU])
+
+
+def _on_devices(model: ModelFile) -> ort.InferenceSession:
+    """All of the providers or none: a service that was to use a GPU does not run on the CPU unsaid."""
+    wanted = providers(model.means.providers)
+    options = _quiet_options(model.threads)
+    if CPU not in wanted:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    source: str | bytes = str(model.path)
+    if model.means.fp16:
+        source = _halved(model.path)
+    session = _loaded(model, source, options, wanted)
+    got = session.get_providers()
+    dropped = [name for name in wanted if name not in got]
+    if dropped:
+        raise BackendUnavailable(
+            f"ORT_PROVIDERS={','.join(model.means.providers)!r}: ONNX Runtime leaves {', '.join(dropped)} out for "
+            f"{model.name} and would compute with {', '.join(got)}; its driver and libraries are missing or too old"
+        )
+    return session
+
+
+def _loaded(
+    model: ModelFile, source: str | bytes, options: ort.SessionOptions, wanted: list[str]
+) -> ort.InferenceSession:
+    try:  # left alone it would try again with the CPU, and print so
+        return ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
+    except Exception as exc:  # as above
+        where = "" if wanted == [CPU] else f" with {', '.join(wanted)}"
+        raise GraphRejected(
+            f"{model.name}: ONNX Runtime cannot load {model.path.name}{where}: {_first_line(exc)}"
+        ) from exc
+
+
+def _halved(path: Path) -> bytes:
+    import onnx  # takes long to import and is needed only here
+
+    from visage.backends.half import halved
+
+    return bytes(halved(onnx.load(path)).SerializeToString())
 
 
 def _quiet_options(threads: int) -> ort.SessionOptions:
@@ -91,7 +135,6 @@ def _quiet_options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # one is kept for every shape there ever was, and with each the arena grows
-    options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = _QUIET
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")

@@ -8,9 +8,9 @@ from pathlib import Path
 from visage import logs
 from visage.backends.triton.repository import CONFIG, DEVICES, PLATFORMS, WORK, Serving, Written, write
 from visage.errors import ConfigurationError
+from visage.lock import alone
 from visage.runtime import model_file, prepare
 from visage.settings import Settings
-from visage.zoo.lock import alone
 
 ABOUT = "Write the model repository that Triton serves the networks named by the settings from."
 

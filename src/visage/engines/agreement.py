@@ -7,13 +7,17 @@ import numpy as np
 from visage.errors import InferenceFailed
 from visage.faces import Floats
 
-# Of an output's numbers taken as one vector, and of its largest number.
-_LEAST_COSINE = 0.9999
-_MOST_OFF = 1e-3
+# Least cosine of an output's numbers taken as one vector, and the most they differ as a part of its largest number.
+_SINGLE = 0.9999, 1e-3
+_HALF = 0.999, 5e-2
 
 
-def require_same(expected: Sequence[Floats], found: Sequence[Floats]) -> None:
-    """Raises InferenceFailed, naming the output, where they differ by more than engines may."""
+def require_same(expected: Sequence[Floats], found: Sequence[Floats], *, half: bool = False) -> None:
+    """Raises InferenceFailed, naming the output, where they differ by more than engines may.
+
+    `half`: one of them computes in half precision.
+    """
+    least_cosine, most_off = _HALF if half else _SINGLE
     if len(found) != len(expected):
         raise InferenceFailed(f"{len(found)} outputs, not {len(expected)}")
     for number, (a, b) in enumerate(zip(expected, found, strict=True)):
@@ -22,7 +26,7 @@ def require_same(expected: Sequence[Floats], found: Sequence[Floats]) -> None:
         if b.dtype != a.dtype:
             raise InferenceFailed(f"output {number} is {b.dtype}, not {a.dtype}")
         off, cosine = _off(a, b), _cosine(a, b)
-        if not (off <= _MOST_OFF and cosine >= _LEAST_COSINE):  # nan is neither
+        if not (off <= most_off and cosine >= least_cosine):  # nan is neither
             raise InferenceFailed(f"output {number} is off by {off:.2g} of its largest number (cosine {cosine:.5f})")
 
 

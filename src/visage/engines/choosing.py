@@ -73,6 +73,8 @@ def _conditions(entry: Entry, model: ModelFile, work: Work, versions: Mapping[st
         "rewrites": list(entry.graph_rewrites()),
         "engines": dict(versions),
         "threads": model.threads,
+        "fp16": model.means.fp16,
+        "providers": list(model.means.providers),
         "size": list(work.size),
         "batches": list(work.batches),
     }

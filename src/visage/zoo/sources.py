@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from visage.errors import DownloadFailed
+from visage.lock import alone, told_plainly
 from visage.zoo.catalogue import DriveFile, LocalFile, PackageFile, Place, WebFile, ZipMember
 from visage.zoo.download import Request, WebPage, download
-from visage.zoo.lock import alone, told_plainly
 from visage.zoo.patience import Patience
 from visage.zoo.progress import Meter, metered
 from visage.zoo.transfer import copied

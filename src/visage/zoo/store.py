@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from visage.errors import ChecksumMismatch, DownloadFailed, ModelFileError
+from visage.lock import alone, told_plainly
 from visage.zoo import licences
 from visage.zoo.catalogue import Entry, LocalFile, Place
 from visage.zoo.hashes import agrees, expected, is_known
-from visage.zoo.lock import alone, told_plainly
 from visage.zoo.progress import metered
 from visage.zoo.sources import Fetching, LocalSource, ModelSource, PackageSource, ZipSource, source
 from visage.zoo.transfer import copied, digest, synced

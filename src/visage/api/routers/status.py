@@ -118,14 +118,16 @@ def _info_09(state: State) -> dict[str, Any]:
         "det_extra_sizes": [list(size) for size in settings.det_extra_sizes],
         "return_landmarks_106": settings.def_return_landmarks_106,
         "inference_backend": settings.inference_backend,
+        "ort_providers": list(settings.ort_providers),
         "engines": {name: asdict(standing) for name, standing in engines.items()},
     }
     return known | {"visage": ours}
 
 
 def _known_backend(settings: Settings) -> str:
-    """A word that clients of InsightFace-REST know: whatever computes them here, the networks are ONNX files."""
-    return "onnx" if settings.inference_backend in (AUTO, *BACKENDS) else settings.inference_backend
+    """A word that clients of InsightFace-REST know: onnx, trt or triton; of ours the networks are ONNX files."""
+    unknown = {AUTO, *BACKENDS} - {"trt", "triton"}
+    return "onnx" if settings.inference_backend in unknown else settings.inference_backend
 
 
 def _info_07(state: State) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import pytest
 from filelock import FileLock
 
 from tests.support import REPO
+from visage import lock as lock_module
 from visage.errors import DownloadFailed, ModelFileError
-from visage.zoo import lock as lock_module
-from visage.zoo.lock import alone, told_plainly
+from visage.lock import alone, told_plainly
 
 
 def test_a_lock_is_given_back_also_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_whoever_waits_says_so_and_goes_on_when_it_is_free(
         def emit(self, record: logging.LogRecord) -> None:
             threading.Thread(target=held.release).start()
 
-    logger = logging.getLogger("visage.zoo.lock")
+    logger = logging.getLogger("visage.lock")
     handler = Freeing()
     logger.addHandler(handler)
     try:
@@ -61,7 +61,7 @@ def test_a_lock_that_nobody_gives_back_is_told_with_the_remedy(tmp_path: Path, m
 
 
 def test_a_lock_goes_with_the_process_that_is_killed(tmp_path: Path) -> None:
-    script = "import sys, time; from pathlib import Path; from visage.zoo.lock import alone\n"
+    script = "import sys, time; from pathlib import Path; from visage.lock import alone\n"
     script += "with alone(Path(sys.argv[1]), 'tiny'): print('held', flush=True); time.sleep(100)"
     env = {**os.environ, "PYTHONPATH": str(REPO / "src")}
     command = [sys.executable, "-c", script, str(tmp_path / ".lock")]
