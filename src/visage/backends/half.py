@@ -30,6 +30,8 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     for listed in [one for one in made.graph.input if one.name in constants]:  # their types would be the old ones
         made.graph.input.remove(listed)
     _fold_normalisation(made.graph)
+    _drop_unread(made.graph)
+    del made.graph.value_info[:]  # inferred anew by the conversion; some files' are wrong
     half: onnx.ModelProto = convert(made, keep_io_types=True, op_block_list=[*never, *_SINGLE])
     _sort(half.graph)
     return half
@@ -78,11 +80,21 @@ def _as_scale(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> t
     return scale, beta - mean * scale
 
 
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    """What was folded."""
+    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
+
+
 def _sort(graph: onnx.GraphProto) -> None:
-    """The nodes in an order in which each follows what it reads; the conversion adds its casts at the end."""
-    made_here = {name for node in graph.node for name in node.output}
+    """The nodes in an order in which each follows what it reads; the conversion adds its casts at the end.
+
+    Some versions of it cast the same constant twice, under one name: the first will do.
+    """
+    waiting = list({tuple(node.output): node for node in reversed(graph.node)}.values())[::-1]
+    made_here = {name for node in waiting for name in node.output}
     known: set[str] = set()
-    waiting = list(graph.node)
     ordered: list[onnx.NodeProto] = []
     while waiting:
         later = []
@@ -96,7 +108,8 @@ def _sort(graph: onnx.GraphProto) -> None:
             raise ValueError("the graph has a circle")
         waiting = later
     copies = [onnx.NodeProto() for _ in ordered]
-    for copy, node in zip(copies, ordered, strict=True):
+    for number, (copy, node) in enumerate(zip(copies, ordered, strict=True)):
         copy.CopyFrom(node)
+        copy.name = f"{number} {node.name}".rstrip()  # the conversion names some of its casts alike
     del graph.node[:]
     graph.node.extend(copies)
