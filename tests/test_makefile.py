@@ -4,9 +4,11 @@ import os
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.support import REPO
 
@@ -34,6 +36,17 @@ def tools(tmp_path: Path) -> Path:
         if found is not None:
             (folder / tool).symlink_to(found)
     return folder
+
+
+def test_what_the_opt_in_tests_install_is_pinned_fault_18() -> None:
+    (line,) = [line for line in (REPO / "Makefile").read_text("utf-8").splitlines() if line.startswith("RTX_PACKAGES")]
+    pins = [Requirement(word) for word in line.partition(":=")[2].split()]
+    assert {pin.name for pin in pins} == {"tensorrt-rtx-cu12", "cupy-cuda12x", "nvidia-cuda-nvrtc-cu12"}
+    assert all([one.operator for one in pin.specifier] == ["=="] for pin in pins)
+    extra = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["trt"]
+    wanted = {Requirement(text).name: Requirement(text).specifier for text in extra}
+    (cupy,) = [str(one.version) for pin in pins if pin.name == "cupy-cuda12x" for one in pin.specifier]
+    assert wanted["cupy-cuda12x"].contains(cupy)  # what is tried is what the service would install
 
 
 def test_no_python_is_one_line_with_the_remedy(tmp_path: Path, tools: Path) -> None:

@@ -557,6 +557,23 @@ def test_a_detector_of_one_size_says_that_it_takes_no_other() -> None:
     assert unmet.warnings == ("max_size [320, 320] was not used: this detector takes [640, 480] only",)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "size", "said"),
+    [
+        ((640, 480), (640, 480), None),
+        ((333, 480), (320, 480), None),
+        ((1280, 320), (640, 320), "max_size [1280, 320] was limited to [640, 320]"),
+        ((5000, 5000), (640, 480), "max_size [5000, 5000] was limited to [640, 480]"),
+    ],
+)
+def test_a_detector_that_was_built_for_sizes_says_that_it_takes_none_larger(
+    wanted: tuple[int, int], size: tuple[int, int], said: str | None
+) -> None:
+    stage = DetectionStage(FixedDetector(Detections.none(), Sizes(most=(640, 480))))
+    assert stage.input_size(wanted) == (size, said)
+    stage.close()
+
+
 def test_pictures_of_one_input_size_share_a_batch_and_others_do_not() -> None:
     entered, gate = threading.Semaphore(0), threading.Event()
 

@@ -14,14 +14,16 @@ import pytest
 from tests.attributes import aged, softmaxed, toned
 from tests.networks import Embedder, Layout, dense, heads, scrfd_heads
 from tests.support import REPO, models_folder, settings_of
+from visage.backends.base import Largest, Means
 from visage.choice import choose
 from visage.deadline import Deadline
 from visage.errors import BackendUnavailable, ConfigurationError, DownloadFailed, GraphRejected, UnknownModel
 from visage.faces import GenderAge, Image, ImageFaces, Outcome
 from visage.options import ExtractOptions
-from visage.runtime import Runtime, cores, open_runtime, prepare
+from visage.runtime import Runtime, cores, model_file, open_runtime, prepare
 from visage.zoo.catalogue import Catalogue, Entry, Licence
 from visage.zoo.reading import parse_catalogue, read_catalogue
+from visage.zoo.store import Prepared
 
 CATALOGUE = read_catalogue(REPO / "models")
 SHIPPED = json.loads((REPO / "models" / "models.json").read_text("utf-8"))
@@ -720,3 +722,24 @@ def test_nothing_compiles_on_a_request_fault_04_fault_29(models_dir: Path, tmp_p
     if pair != "the embedded pair":
         assert told["before"]["visage.geometry.anchors.distance_rows"]
     assert told["after"] == told["before"]
+
+
+# -- what a backend is told ---------------------------------------------------------------------------------------
+
+
+def test_a_backend_is_told_what_to_compute_with_and_the_most_that_will_be_asked_for(tmp_path: Path) -> None:
+    settings = settings_of(
+        MODELS_DIR=str(tmp_path), MAX_SIZE="800,600", DET_EXTRA_SIZES="128,64x900", DET_BATCH_SIZE="3",
+        REC_BATCH_SIZE="8", FORCE_FP16="1", ORT_PROVIDERS="CUDA, cpu", TRT_WORKSPACE_MB="512", TRT_CUDA_GRAPHS="1",
+    )  # fmt: skip
+    file = Prepared(tmp_path / "a.onnx", "0" * 64, verified=True)
+    det, rec = (model_file(settings, CATALOGUE[name], file) for name in ("yunet", "sface"))
+
+    assert det.means == rec.means == Means(True, ("cuda", "cpu"), (), 512, True)
+    assert (det.largest, rec.largest) == (Largest(3, (800, 448), (800, 900)), Largest(8, (112, 112), (112, 112)))
+    assert rec.kept == tmp_path / "onnx" / "sface"
+
+
+def test_an_engine_that_is_built_for_small_pictures_takes_the_self_test_s(tmp_path: Path) -> None:
+    file = Prepared(tmp_path / "a.onnx", "0" * 64, verified=True)
+    assert model_file(settings_of(MAX_SIZE="128,64"), CATALOGUE["yunet"], file).largest.size == (320, 320)

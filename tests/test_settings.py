@@ -75,6 +75,7 @@ OF_OTHERS = {
     "TENSORRT_IMAGE",
     "EXTRAS",
     "COMPARE_ARGS",
+    "PYTHONPATH",
 }
 
 

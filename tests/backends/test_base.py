@@ -1,3 +1,4 @@
+import sys
 from importlib.metadata import version
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from tests.networks import FixedSession, pictures
 from tests.runnable import RUNNABLE
+from visage import backends
 from visage.backends import BACKENDS, PACKAGES, REMOTE, backend, installed
 from visage.backends.base import Preprocess, Sizes, run_in_batches
 from visage.errors import BackendUnavailable
@@ -46,6 +48,8 @@ def test_preprocessing_puts_the_channels_where_the_layout_wants_them() -> None:
         (Sizes(), (31, 1), (32, 32)),
         (Sizes(stride=64), (650, 100), (640, 64)),
         (Sizes((320, 256)), (640, 640), (320, 256)),
+        (Sizes(most=(640, 480)), (2048, 300), (640, 288)),
+        (Sizes(most=(640, 480)), (320, 2048), (320, 480)),
     ],
 )
 def test_the_accepted_size_is_the_fixed_one_or_the_next_smaller_multiple(
@@ -98,4 +102,20 @@ def test_what_is_installed_is_told_with_its_version(monkeypatch: pytest.MonkeyPa
     assert {"onnx", "openvino"} <= installed().keys() <= PACKAGES.keys()
     assert BACKENDS.keys() - REMOTE == PACKAGES.keys()  # those that a race may choose
     monkeypatch.setitem(PACKAGES, "openvino", "no-such-package")
-    assert installed() == {"onnx": version("onnxruntime")}
+    assert installed()["onnx"] == version("onnxruntime") and "openvino" not in installed()
+
+
+@pytest.mark.parametrize("there", [[], ["NVIDIA A10", "NVIDIA L4"]])
+def test_tensorrt_is_raced_only_where_there_is_a_gpu_whose_name_belongs_to_what_is_measured(
+    monkeypatch: pytest.MonkeyPatch, there: list[str]
+) -> None:
+    monkeypatch.setitem(PACKAGES, "trt", "numpy")  # which is installed
+    monkeypatch.setattr(backends, "gpus", lambda: there)
+    assert installed().get("trt") == (f"{version('numpy')} on NVIDIA A10" if there else None)
+
+
+def test_what_is_missing_for_tensorrt_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.delitem(sys.modules, "visage.backends.trt", raising=False)
+    with pytest.raises(BackendUnavailable, match=r"'trt' needs a package .*: pip install visage\[trt\]$"):
+        backend("trt")

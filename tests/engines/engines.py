@@ -9,6 +9,8 @@ import numpy as np
 from visage.backends.base import ModelFile, Sizes
 from visage.faces import Floats, Pixels
 
+FIXED = Sizes((32, 32))
+
 
 @dataclass
 class Session:
@@ -16,7 +18,7 @@ class Session:
 
     seconds: float
     bent: Callable[[Floats], Floats]
-    sizes: Sizes = field(default_factory=lambda: Sizes((32, 32)))
+    sizes: Sizes = FIXED
     max_batch: int = 0
     streams: int = 0
     runs: list[int] = field(default_factory=list)
@@ -35,10 +37,16 @@ class Session:
 class Engine:
     """Opens such sessions and keeps them; `slow` seconds a run."""
 
-    def __init__(self, slow: float = 0.001, bent: Callable[[Floats], Floats] = lambda x: x, max_batch: int = 0) -> None:
-        self.slow, self.bent, self.max_batch = slow, bent, max_batch
+    def __init__(
+        self,
+        slow: float = 0.001,
+        bent: Callable[[Floats], Floats] = lambda x: x,
+        max_batch: int = 0,
+        sizes: Sizes = FIXED,
+    ) -> None:
+        self.slow, self.bent, self.max_batch, self.sizes = slow, bent, max_batch, sizes
         self.opened: list[tuple[int, Session]] = []
 
     def __call__(self, model: ModelFile, /) -> Session:
-        self.opened.append((model.threads, Session(self.slow, self.bent, max_batch=self.max_batch)))
+        self.opened.append((model.threads, Session(self.slow, self.bent, self.sizes, self.max_batch)))
         return self.opened[-1][1]

@@ -29,6 +29,17 @@ def test_what_differs_is_named(found: list[np.ndarray], said: str) -> None:  # t
         require_same([A], found)
 
 
+def test_half_precision_is_given_more_room_and_not_any_amount() -> None:
+    half = A + np.float32(1e-2) * np.sin(np.arange(12, dtype=np.float32)).reshape(2, 6)
+    require_same([A], [half], half=True)
+    with pytest.raises(InferenceFailed):
+        require_same([A], [half])
+    with pytest.raises(InferenceFailed, match="output 0 is off by"):
+        require_same([A], [A * np.float32(1.1)], half=True)
+    with pytest.raises(InferenceFailed, match="output 0 is off by"):
+        require_same([A], [np.where(A[0, 3] == A, 0.06 - A[0, 3], A).astype(np.float32)], half=True)
+
+
 def test_many_small_differences_are_seen_where_no_single_one_is_large() -> None:
     small = np.full(10_000, 1e-2, np.float32)
     small[0] = 100.0

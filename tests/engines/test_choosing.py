@@ -9,7 +9,7 @@ import pytest
 from tests.engines.engines import Engine
 from tests.networks import Embedder
 from tests.support import models_folder
-from visage.backends.base import ModelFile
+from visage.backends.base import Means, ModelFile
 from visage.engines import choosing
 from visage.engines import race as racing
 from visage.engines.choosing import Choosing
@@ -45,9 +45,17 @@ class House:
     def note(self) -> Path:
         return self.store.path("one").with_suffix(".engines.json")
 
-    def choose(self, wanted: str = "auto", *, again: bool = False, work: Work = WORK, weights: str = "a") -> Standing:
+    def choose(
+        self,
+        wanted: str = "auto",
+        *,
+        again: bool = False,
+        work: Work = WORK,
+        weights: str = "a",
+        means: Means = Means(),  # noqa: B008  it is frozen
+    ) -> Standing:
         file = self.store.prepare(self.entry)
-        model = ModelFile("one", file.path, weights * 64, self.entry.fed(), threads=1)
+        model = ModelFile("one", file.path, weights * 64, self.entry.fed(), threads=1, means=means)
         return Choosing(wanted, self.store, PICTURE, again).engine(self.entry, model, work)
 
     def _backend(self, name: str) -> Any:
@@ -88,7 +96,7 @@ def test_the_winner_is_remembered_with_what_was_measured(house: House) -> None:
     assert said["conditions"]["weights"] == "a" * 64 and said["conditions"]["engines"] == house.versions
 
 
-@pytest.mark.parametrize("change", ["weights", "versions", "work", "machine", "damage"])
+@pytest.mark.parametrize("change", ["weights", "versions", "work", "machine", "damage", "means"])
 def test_under_other_conditions_it_is_measured_anew(house: House, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     house.choose()
     if change == "versions":
@@ -99,8 +107,9 @@ def test_under_other_conditions_it_is_measured_anew(house: House, monkeypatch: p
         house.note.write_text("{", "utf-8")
     work = Work((112, 112), (1, 8)) if change == "work" else WORK
     weights = "b" if change == "weights" else "a"
-    assert house.choose(work=work, weights=weights).why == "measured"
-    assert house.choose(work=work, weights=weights).why == "remembered" and house.races == 2
+    means = Means(fp16=True) if change == "means" else Means()
+    assert house.choose(work=work, weights=weights, means=means).why == "measured"
+    assert house.choose(work=work, weights=weights, means=means).why == "remembered" and house.races == 2
 
 
 def test_several_machines_that_share_a_folder_remember_their_own(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

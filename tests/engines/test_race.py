@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.engines.engines import Engine
-from visage.backends.base import ModelFile, Preprocess
+from visage.backends.base import Means, ModelFile, Preprocess, Sizes
 from visage.engines import race as racing
 from visage.engines.race import Work, race
 from visage.errors import GraphRejected
@@ -94,6 +95,34 @@ def test_an_engine_that_takes_other_batches_or_cannot_open_the_file_is_dropped(
 
     standing = race(MODEL, {"onnx": Engine(), "other": refuses}, WORK, PICTURE, seconds=0)
     assert standing.engine == "onnx" and "no such operator" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "max_batch", "taken"),
+    [
+        (Sizes(most=(96, 64)), 4, True),  # built for just this work
+        (Sizes(most=(64, 64)), 4, False),
+        (Sizes(most=(96, 64)), 3, False),
+        (Sizes(stride=64), 0, False),
+        (Sizes((96, 64)), 0, False),
+    ],
+)
+def test_an_engine_that_is_built_for_shapes_must_take_the_work_and_no_more(
+    sizes: Sizes, max_batch: int, taken: bool
+) -> None:
+    engines = {"onnx": Engine(0.002, sizes=Sizes()), "other": Engine(0.0, max_batch=max_batch, sizes=sizes)}
+    standing = race(MODEL, engines, Work((96, 64), (1, 4)), PICTURE, seconds=0)
+    assert (standing.engine == "other") is taken
+
+
+def test_an_engine_that_computes_in_half_precision_runs_only_where_that_is_set() -> None:
+    def rounded(x: Floats) -> Floats:
+        return (x * np.float32(0.99)).astype(np.float16).astype(np.float32)
+
+    for fp16, engine in ((True, "other"), (False, "onnx")):
+        model = replace(MODEL, means=Means(fp16=fp16))
+        engines = {"onnx": Engine(0.002), "other": Engine(0.0, rounded)}
+        assert race(model, engines, WORK, PICTURE, seconds=0).engine == engine
 
 
 def test_an_engine_that_fails_while_it_is_measured_is_dropped(caplog: pytest.LogCaptureFixture) -> None:

@@ -74,7 +74,7 @@ def open_session(model: ModelFile, /) -> OnnxSession:
     """Load `model` with its own fixed number of threads, which sleep while idle.
 
     Spinning pools of several sessions fight for the same cores (measured 1.5× slower on two cores). Raises
-    BackendUnavailable where one of the model's providers is not here, or drops out.
+    BackendUnavailable where one of the model's providers is not here, drops out or cannot load it.
     """
     session = _on_the_cpu(model) if is_cpu(model.means.providers) else _on_devices(model)
     if len(session.get_inputs()) != 1:
@@ -87,7 +87,10 @@ def _on_the_cpu(model: ModelFile) -> ort.InferenceSession:
     _share_memory()
     options = _quiet_options(model.threads)
     options.add_session_config_entry("session.use_env_allocators", "1")
-    return _loaded(model, str(model.path), options, [CPU])
+    try:
+        return ort.InferenceSession(str(model.path), options, providers=[CPU])
+    except Exception as exc:  # as above
+        raise GraphRejected(f"{model.name}: ONNX Runtime cannot load {model.path.name}: {_first_line(exc)}") from exc
 
 
 def _on_devices(model: ModelFile) -> ort.InferenceSession:
@@ -99,27 +102,19 @@ def _on_devices(model: ModelFile) -> ort.InferenceSession:
     source: str | bytes = str(model.path)
     if model.means.fp16:
         source = _halved(model.path)
-    session = _loaded(model, source, options, wanted)
+    named = f"ORT_PROVIDERS={','.join(model.means.providers)!r}"
+    try:  # left alone it would try again with the CPU, and print so
+        session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
+    except Exception as exc:  # as above
+        raise BackendUnavailable(f"{named}: ONNX Runtime cannot load {model.name} so: {_first_line(exc)}") from exc
     got = session.get_providers()
     dropped = [name for name in wanted if name not in got]
     if dropped:
         raise BackendUnavailable(
-            f"ORT_PROVIDERS={','.join(model.means.providers)!r}: ONNX Runtime leaves {', '.join(dropped)} out for "
-            f"{model.name} and would compute with {', '.join(got)}; its driver and libraries are missing or too old"
+            f"{named}: ONNX Runtime leaves {', '.join(dropped)} out for {model.name} and would compute with "
+            f"{', '.join(got)}; its driver and libraries are missing or too old"
         )
     return session
-
-
-def _loaded(
-    model: ModelFile, source: str | bytes, options: ort.SessionOptions, wanted: list[str]
-) -> ort.InferenceSession:
-    try:  # left alone it would try again with the CPU, and print so
-        return ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
-    except Exception as exc:  # as above
-        where = "" if wanted == [CPU] else f" with {', '.join(wanted)}"
-        raise GraphRejected(
-            f"{model.name}: ONNX Runtime cannot load {model.path.name}{where}: {_first_line(exc)}"
-        ) from exc
 
 
 def _halved(path: Path) -> bytes:

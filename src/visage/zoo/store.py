@@ -5,6 +5,7 @@ onnx/<name>/<name>.json            where it came from and its sha256, written af
 onnx/<name>/<name>.prepared.onnx   what is opened, where the graph had to be rewritten
 onnx/<name>/<name>.prepared.json   of what it was made and its sha256, written last: it means complete
 onnx/<name>/<name>.engines.json    which engine computes it here (`engines.record`)
+onnx/<name>/<name>.*.engine        what TensorRT made of it (`backends.tensorrt.cache`)
 """
 
 import json
