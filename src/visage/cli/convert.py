@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -11,12 +12,15 @@ import numpy as np
 from visage.backends import ORACLE, backend
 from visage.backends.base import ModelFile, Session, run_in_batches
 from visage.backends.half import write_half
-from visage.errors import ConfigurationError, GraphRejected
+from visage.backends.tensorrt.build import Recipe, build
+from visage.backends.tensorrt.profile import Profile
+from visage.backends.tensorrt.source import Source
+from visage.errors import BackendUnavailable, ConfigurationError, GraphRejected
 from visage.faces import Floats, Pixels
 from visage.images.decoding import Decoder, Limits
 from visage.zoo.sources import data_file
 
-FORMS = ("fp16",)
+FORMS = ("fp16", "engine")
 
 # Of each output as one vector, on the self-test picture; what the parity of backends asks of half precision.
 LEAST_COSINE = 0.999
@@ -25,8 +29,15 @@ _INPUT = (320, 320)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name")
-    parser.add_argument("--to", choices=FORMS, default="fp16", help="fp16: float16 inside, float32 at both ends")
-    parser.add_argument("--out", type=Path, help="the file to write; NAME.fp16.onnx in this folder if left out")
+    parser.add_argument(
+        "--to",
+        choices=FORMS,
+        default="fp16",
+        help="fp16: an ONNX file, float16 inside, float32 at both ends; engine: TensorRT's file, for the GPU at hand",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="the file to write; NAME.fp16.onnx or NAME.engine in this folder if left out"
+    )
 
 
 def convert(file: ModelFile, target: Path) -> float:
@@ -49,6 +60,30 @@ def convert(file: ModelFile, target: Path) -> float:
     finally:
         draft.unlink(missing_ok=True)
     return cosine
+
+
+def build_engine(file: ModelFile, target: Path) -> None:
+    """Build `file`'s TensorRT engine as the service would, with the settings' sizes, batches and precision.
+
+    Raises BackendUnavailable, GraphRejected and ConfigurationError.
+    """
+    try:
+        library = import_module("tensorrt")
+    except ImportError as exc:
+        raise BackendUnavailable(
+            f"an engine is built by TensorRT, which is not installed: pip install visage[trt] ({exc})"
+        ) from exc
+    source = Source.read(file)
+    recipe = Recipe(Profile.of(source.shape, file), file.means.fp16, file.means.workspace_mb)
+    engine, _ = build(library, source, recipe)
+    draft = target.with_name(f".draft-{target.name}")
+    try:
+        draft.write_bytes(engine)
+        draft.replace(target)
+    except OSError as exc:
+        raise ConfigurationError(f"{target} cannot be written: {exc.strerror}") from exc
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _likeness(one: ModelFile, other: ModelFile) -> float:
