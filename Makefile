@@ -10,6 +10,7 @@
 # make image-test  build Dockerfile_cpu and run what comes out, without a Docker engine (root; buildah, debootstrap)
 # make chart-test  lint, render and validate the Helm chart, read the compose files
 # make triton-test  the triton backend against a real Triton server, which is fetched into build/
+# make arm64-test  whether every pinned package has a wheel for 64-bit ARM (asks the package index)
 # make docs      write the generated parts of docs/
 
 VENV := .venv
@@ -22,7 +23,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; 
 RTX_VENV := .venv-rtx
 RTX_PACKAGES := tensorrt-rtx-cu12==1.7.1.116 cupy-cuda12x==14.2.0 nvidia-cuda-nvrtc-cu12==12.9.86
 
-.PHONY: serve test check prepare bench soak rtx-test plots compare image-test chart-test triton-test docs clean
+.PHONY: serve test check prepare bench soak rtx-test plots compare image-test chart-test arm64-test triton-test docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.runtime
@@ -58,6 +59,13 @@ compare: $(VENV)/.dev
 
 image-test:
 	@tests/container/image_test.sh
+
+arm64-test: $(VENV)/.dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --dry-run --ignore-installed --no-deps --require-hashes --only-binary=:all: \
+		--platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 \
+		--python-version $$($(BIN)/python -c 'import platform; print(platform.python_version())') --target build/arm64 \
+		-r requirements.txt
+	@echo "every package of requirements.txt has a wheel for 64-bit ARM"
 
 chart-test: $(VENV)/.dev
 	@tests/container/chart_test.sh

