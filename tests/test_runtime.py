@@ -735,7 +735,7 @@ def test_a_backend_is_told_what_to_compute_with_and_the_most_that_will_be_asked_
     file = Prepared(tmp_path / "a.onnx", "0" * 64, verified=True)
     det, rec = (model_file(settings, CATALOGUE[name], file) for name in ("yunet", "sface"))
 
-    assert det.means == rec.means == Means(True, ("cuda", "cpu"), (), 512, True)
+    assert det.means == rec.means == Means(True, ("cuda", "cpu"), workspace_mb=512, cuda_graphs=True)
     assert (det.largest, rec.largest) == (Largest(3, (800, 448), (800, 900)), Largest(8, (112, 112), (112, 112)))
     assert rec.kept == tmp_path / "onnx" / "sface"
 
