@@ -12,7 +12,8 @@ _needs_gpu = pytest.mark.skipif(not gpus(), reason="no NVIDIA GPU, or no driver 
 RUNNABLE = [name for name in PACKAGES if name not in _ON_GPUS]
 
 # And those on GPUs, whose tests `pytest -m gpu` runs where there is one.
-EVERY = [*RUNNABLE, *(pytest.param(name, marks=[pytest.mark.gpu, _needs_gpu]) for name in sorted(_ON_GPUS))]
+GPUS = [pytest.param(name, marks=[pytest.mark.gpu, _needs_gpu]) for name in sorted(_ON_GPUS)]
+EVERY = [*RUNNABLE, *GPUS]
 OTHERS = [one for one in EVERY if one != ORACLE]
 
 

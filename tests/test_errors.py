@@ -35,6 +35,7 @@ STATUSES = {
     "ChecksumMismatch": 500,
     "LicenceNotAccepted": 500,
     "GraphRejected": 500,
+    "SelfTestFailed": 500,
 }
 
 

@@ -9,36 +9,44 @@ from pathlib import Path
 import cv2
 import pytest
 
+from tests.runnable import EVERY
 from tests.support import REPO
+from visage.backends import ORACLE
+
+every_backend = pytest.mark.parametrize("backend", EVERY)
 
 EXAMPLES = REPO / "misc" / "examples"
 IMAGES = REPO / "misc" / "images"
 
 
-def run(models: Path, name: str, *words: object, status: int = 0) -> list[str]:
+def run(models: Path, name: str, *words: object, status: int = 0, backend: str = ORACLE) -> list[str]:
     env = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(REPO / "src")}
-    env |= {"MODELS_DIR": str(models), "INFERENCE_BACKEND": "onnx"}
+    env |= {"MODELS_DIR": str(models), "INFERENCE_BACKEND": backend}
     command = [sys.executable, str(EXAMPLES / name), *map(str, words)]
     done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=100)
     assert done.returncode == status, done.stderr
     return done.stdout.splitlines()
 
 
+@every_backend
 def test_detect_tells_each_face_and_draws_it_and_a_bad_picture_costs_its_neighbours_nothing(
-    models_dir: Path, tmp_path: Path
+    models_dir: Path, tmp_path: Path, backend: str
 ) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no picture")
-    said = run(models_dir, "detect.py", bad, IMAGES / "astronaut.jpg", "-o", tmp_path / "out", status=1)
+    said = run(
+        models_dir, "detect.py", bad, IMAGES / "astronaut.jpg", "-o", tmp_path / "out", status=1, backend=backend
+    )
     assert said[0].startswith(f"{bad}: Can't decode")
     assert said[1] == f"{IMAGES / 'astronaut.jpg'}: 1 faces" and said[2].startswith("    score 0.9")
     shown = cv2.imread(str(tmp_path / "out" / "astronaut.faces.png"))
     assert shown is not None and shown.shape == cv2.imread(str(IMAGES / "astronaut.jpg")).shape
 
 
-def test_embed_tells_the_same_person_from_another(models_dir: Path) -> None:
+@every_backend
+def test_embed_tells_the_same_person_from_another(models_dir: Path, backend: str) -> None:
     astronaut, hopper = IMAGES / "astronaut.jpg", IMAGES / "grace_hopper.jpg"
-    other, same = run(models_dir, "embed.py", astronaut, hopper, astronaut)
+    other, same = run(models_dir, "embed.py", astronaut, hopper, astronaut, backend=backend)
     assert other.startswith(f"{hopper}: cosine ") and other.endswith(", another person")
     assert same == f"{astronaut}: cosine 1.000, the same person"
 

@@ -1,22 +1,26 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.bending import Bent
 from tests.networks import Embedder, FixedSession, dense, scrfd_heads
 from tests.support import REPO, models_folder
 from visage import selftest
-from visage.backends.base import ModelFile
+from visage.backends.base import Means, ModelFile
 from visage.backends.onnx import open_session
 from visage.deadline import Deadline
-from visage.errors import ChecksumMismatch, DownloadFailed, GraphRejected
+from visage.errors import ChecksumMismatch, DownloadFailed, GraphRejected, SelfTestFailed
 from visage.faces import Floats, Image, Pixels
+from visage.families import arcface
 from visage.images.decoding import Decoder, Limits
-from visage.loader import Loader
+from visage.loader import Computed, Loader
 from visage.networks import Loaded
 from visage.options import ExtractOptions
 from visage.pipeline import FacePipeline
@@ -58,6 +62,7 @@ class House:
     """A models folder with a detector and an embedder of a few kilobytes, and a loader of it."""
 
     def __init__(self, folder: Path, **embedder: Any) -> None:
+        folder.mkdir(exist_ok=True)
         files = {"near": dense(folder / "d.onnx", scrfd_heads()), "one": Embedder.of(6).save(folder / "e.onnx")}
         entries = {"near": {"family": "scrfd", **MIT}, "one": {"family": "arcface", **MIT, **embedder}}
         self.store = Store(Fetching(models_folder(folder / "models", entries, files)))
@@ -65,21 +70,26 @@ class House:
         self.sessions: list[Watched] = []
         self.batches: list[int] = []
 
-    def loader(self, opener: Callable[[ModelFile], Any] = open_session) -> Loader:
+    def loader(
+        self,
+        opener: Callable[[ModelFile], Any] = open_session,
+        computed: Computed | None = None,
+        oracle: Callable[[ModelFile], Any] = open_session,
+        file: Callable[[Entry, Prepared], ModelFile] = file_of,
+    ) -> Loader:
         def watched(file: ModelFile, /) -> Watched:
             self.sessions.append(Watched(opener(file)))
             return self.sessions[-1]
 
-        return Loader(self.store, watched, PICTURE, file=file_of, load=Load(1), engines={"one": "onnx on cpu"})
+        engines = dict.fromkeys(("near", "one"), computed or Computed("onnx on cpu", oracle=True))
+        return Loader(self.store, watched, PICTURE, file=file, load=Load(1), engines=engines, oracle=oracle)
 
     def model(self, name: str) -> Loaded:
         return Loaded.prepared(self.catalogue[name], self.store)
 
     def embedding(self, model: Loaded, loader: Loader | None = None) -> Any:
         chosen = loader or self.loader()
-        return chosen.crops(
-            model, "embedding", selftest.embedder_numbers, max_batch=4, observe_batch=self.batches.append
-        )
+        return chosen.crops(model, "embedding", max_batch=4, observe_batch=self.batches.append)
 
     def detection(self, model: Loaded, **how: Any) -> Any:
         how = {"max_size": (96, 64), **how}
@@ -139,6 +149,51 @@ def test_a_network_that_is_not_served_is_closed(tmp_path: Path, fault: str) -> N
     with pytest.raises(GraphRejected, match=said), house.embedding(house.model("one"), loader):
         pass
     assert [session.closed for session in house.sessions] == [True]
+
+
+def halves(entry: Entry, file: Prepared) -> ModelFile:
+    return replace(file_of(entry, file), means=Means(fp16=True))
+
+
+@pytest.mark.parametrize(("by", "served"), [(0.0, True), (1.0, False)])
+def test_without_known_numbers_a_network_is_held_against_the_oracle_once(
+    tmp_path: Path, by: float, served: bool
+) -> None:
+    house, asked = House(tmp_path), []
+
+    def oracle(file: ModelFile, /) -> Watched:
+        asked.append((Watched(open_session(file)), file.means))
+        return asked[-1][0]
+
+    bent = house.loader(lambda file: Bent(open_session(file), by), Computed("other"), oracle, halves)
+    for _ in range(2):
+        said = pytest.raises(SelfTestFailed, match=r"^one, computed by other, failed .* as by ONNX Runtime on the CPU")
+        with nullcontext() if served else said, house.embedding(house.model("one"), bent):
+            pass
+    ((session, means),) = asked
+    assert session.closed and means == Means()  # as it is computed everywhere
+
+
+def test_the_oracle_itself_is_held_against_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def nobody(_: ModelFile, /) -> Any:
+        raise AssertionError("asked")
+
+    house = House(tmp_path)
+    with caplog.at_level("INFO"), house.embedding(house.model("one"), house.loader(oracle=nobody)):
+        assert "one: the catalogue has no known numbers" in caplog.text
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_known_numbers_are_held_less_closely_where_half_precision_computes(tmp_path: Path, half: bool) -> None:
+    first = House(tmp_path / "a")
+    with closing(open_session(file_of(first.catalogue["one"], first.model("one").file))) as session:
+        numbers = selftest.embedder_numbers(arcface.build(session, {}), PICTURE)
+    numbers[0] += 0.004
+    house = House(tmp_path / "b", canonical={"numbers": numbers, "tolerance": 0.001})
+    said = pytest.raises(SelfTestFailed, match=r"± 0\.001; ")
+    loader = house.loader(computed=Computed("other", half=half))
+    with nullcontext() if half else said, house.embedding(house.model("one"), loader):
+        pass
 
 
 def test_a_file_that_was_replaced_since_the_start_does_not_answer_under_its_name(tmp_path: Path) -> None:

@@ -743,3 +743,15 @@ def test_a_backend_is_told_what_to_compute_with_and_the_most_that_will_be_asked_
 def test_an_engine_that_is_built_for_small_pictures_takes_the_self_test_s(tmp_path: Path) -> None:
     file = Prepared(tmp_path / "a.onnx", "0" * 64, verified=True)
     assert model_file(settings_of(MAX_SIZE="128,64"), CATALOGUE["yunet"], file).largest.size == (320, 320)
+
+
+def test_the_catalogue_is_read_once_a_start(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def counted(folder: Path) -> Catalogue:
+        read.append(folder)
+        return read_catalogue(folder)
+
+    monkeypatch.setattr("visage.runtime.read_catalogue", counted)
+    closed(opened(MODELS_DIR=str(models_dir)))
+    assert read == [models_dir]

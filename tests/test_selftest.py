@@ -1,4 +1,5 @@
 import logging
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -6,12 +7,12 @@ import pytest
 from tests.networks import Embedder, FixedSession
 from tests.support import ConstantDetector
 from visage.backends.base import Sizes
-from visage.errors import GraphRejected
+from visage.errors import SelfTestFailed
 from visage.faces import Detections, Floats, Image, ImageBatch
 from visage.families import arcface, landmarks106
 from visage.geometry.alignment import TEMPLATE, alignment_matrices
 from visage.images.decoding import Decoder, Limits
-from visage.selftest import FACE, LANDMARKS, check, detector_numbers, embedder_numbers, landmark_numbers
+from visage.selftest import FACE, LANDMARKS, Known, check, detector_numbers, embedder_numbers, landmark_numbers
 from visage.zoo.sources import data_file
 
 PICTURE = Decoder(Limits()).decode(data_file("selftest.png").read_bytes())
@@ -58,33 +59,50 @@ def test_an_embedder_s_numbers_do_not_depend_on_a_detector() -> None:
 
 
 def test_known_numbers_within_the_tolerance_pass() -> None:
-    check("a", [0.5, -0.25], [0.509, -0.241], 0.01)
-    check("a", [], [], 0.01)
+    check("a", [0.5, -0.25], Known([0.509, -0.241], 0.01), "x")
+    check("a", [], Known([], 0.01), "x")
 
 
 @pytest.mark.parametrize(
     ("got", "known", "said"),
     [
-        ([0.5, 0.25], [0.5, 0.3], "a failed its self-test: number 1 is 0.2500, not 0.3000 ± 0.01"),
-        ([], [0.5], "a failed its self-test: 0 numbers, 1 expected"),
-        ([0.5, 0.5], [0.5], "a failed its self-test: 2 numbers, 1 expected"),
-        ([float("nan")], [0.5], "a failed its self-test: it returns numbers that are not finite"),
-        ([float("inf")], None, "a failed its self-test: it returns numbers that are not finite"),
+        ([0.5, 0.25], [0.5, 0.3], "a, computed by x, failed its self-test: number 1 is 0.2500, not 0.3000 ± 0.01"),
+        ([], [0.5], "a, computed by x, failed its self-test: 0 numbers, 1 expected"),
+        ([0.5, 0.5], [0.5], "a, computed by x, failed its self-test: 2 numbers, 1 expected"),
+        ([float("nan")], [0.5], "a, computed by x, failed its self-test: it returns numbers that are not finite"),
+        ([float("inf")], None, "a, computed by x, failed its self-test: it returns numbers that are not finite"),
     ],
 )
 def test_other_numbers_are_rejected_with_the_first_difference(
     got: list[float], known: list[float] | None, said: str
 ) -> None:
-    with pytest.raises(GraphRejected) as caught:
-        check("a", got, known, 0.01)
+    with pytest.raises(SelfTestFailed) as caught:
+        check("a", got, None if known is None else Known(known, 0.01), "x")
     assert str(caught.value).startswith(said)
+
+
+def test_whose_word_the_known_numbers_are_is_said() -> None:
+    with pytest.raises(SelfTestFailed, match=r"not 0\.3000 ± 0\.01 as by the book; the file"):
+        check("a", [0.25], Known([0.3], 0.01, "the book"), "x")
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "off", "passes"), [(0.001, 0.004, True), (0.001, 0.006, False), (1.0, 0.9, True)]
+)
+def test_half_precision_may_be_off_by_more_but_not_by_much(tolerance: float, off: float, passes: bool) -> None:
+    known = Known([0.5], tolerance)
+    with nullcontext() if passes else pytest.raises(SelfTestFailed, match=r"± 0\.005"):
+        check("a", [0.5 + off], known.halved(), "x")
+    if tolerance < off:
+        with pytest.raises(SelfTestFailed):
+            check("a", [0.5 + off], known, "x")
 
 
 def test_a_network_without_known_numbers_passes_and_is_said_to_be_unchecked(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        check("a", [0.5], None, 0.0)
+        check("a", [0.5], None, "x")
         assert "a: the catalogue has no known numbers" in caplog.text
-        check("b", [], None, 0.0)
+        check("b", [], None, "x")
     assert "b finds no face on the self-test picture" in caplog.text
 
 

@@ -10,6 +10,7 @@ VisageError
  │   ├─ ChecksumMismatch
  │   ├─ LicenceNotAccepted
  │   └─ GraphRejected
+ │       └─ SelfTestFailed   a network that is computed here, and answers otherwise than it must
  ├─ ImageError             one image; its neighbours in the request are not concerned
  │   ├─ ImageUnreachable
  │   ├─ ImageUndecodable
@@ -69,6 +70,10 @@ class LicenceNotAccepted(ModelFileError):
 
 class GraphRejected(ModelFileError):
     title = "Network rejected"
+
+
+class SelfTestFailed(GraphRejected):
+    title = "Self-test failed"
 
 
 class ImageError(VisageError):

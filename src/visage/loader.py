@@ -3,21 +3,22 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from visage import selftest
-from visage.backends.base import ModelFile, OpenSession
+from visage.backends.base import Means, ModelFile, OpenSession
 from visage.deadline import Deadline
 from visage.errors import ChecksumMismatch
 from visage.faces import Image
 from visage.families import family
-from visage.families.base import CropModel
 from visage.networks import Loaded, stamp_of
 from visage.options import ExtractOptions
 from visage.pipeline import CropStage, DetectionStage, FacePipeline
 from visage.scheduling import Load, elastic
+from visage.selftest import Known
 from visage.zoo.catalogue import Entry
 from visage.zoo.store import Prepared, Store
 
@@ -25,9 +26,20 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-Numbers = Callable[[CropModel[T], Image], list[float]]
 FileOf = Callable[[Entry, Prepared], ModelFile]
 ObserveBatch = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What computes a network: in a word for an error, and whether it is what the others are held against, or in half
+    precision.
+    """
+
+    by: str
+    oracle: bool = False
+    half: bool = False
+
 
 # Everything compiled and every buffer grown on warm-up: these numbers of crops are what requests bring.
 _WARM_CROPS = (1, 2, 4, 8)
@@ -39,7 +51,8 @@ class Loader:
     """Opens networks with one backend; each context closes what it opened.
 
     `picture` is the self-test's; `file` tells how a network is fed and with what it is computed, `load` what else runs;
-    `engines` names what computes each network. Raises GraphRejected and ModelFileError.
+    `engines` names what computes each network, `oracle` is what they are held against. Raises SelfTestFailed,
+    GraphRejected and ModelFileError.
     """
 
     def __init__(
@@ -50,7 +63,8 @@ class Loader:
         *,
         file: FileOf,
         load: Load,
-        engines: Mapping[str, str],
+        engines: Mapping[str, Computed],
+        oracle: OpenSession,
     ) -> None:
         self._store = store
         self._open_session = elastic(open_session, load)
@@ -58,6 +72,8 @@ class Loader:
         self._picture = picture
         self._file = file
         self._engines = engines
+        self._oracle = oracle
+        self._answers: dict[str, list[float]] = {}  # the oracle's, by the weights' sha256
 
     @contextmanager
     def detection(
@@ -73,7 +89,7 @@ class Loader:
     ) -> Iterator[DetectionStage]:
         """A detector's stage."""
         with self._opened(model) as detector:
-            self._tested(model, selftest.detector_numbers(detector, self._picture))
+            self._tested(model, detector)
             if extra_sizes and detector.sizes.fixed:
                 only = "×".join(map(str, detector.sizes.fixed))
                 log.warning("DET_EXTRA_SIZES has no effect: %s takes pictures of %s only", model.entry.name, only)
@@ -95,11 +111,11 @@ class Loader:
 
     @contextmanager
     def crops(
-        self, model: Loaded, stage_name: str, numbers: Numbers[T], *, max_batch: int, observe_batch: ObserveBatch
+        self, model: Loaded, stage_name: str, *, max_batch: int, observe_batch: ObserveBatch
     ) -> Iterator[CropStage[T]]:
-        """The stage of a network of crops, whose self-test compares `numbers`."""
+        """The stage of a network of crops."""
         with self._opened(model) as crop_model:
-            self._tested(model, numbers(crop_model, self._picture))
+            self._tested(model, crop_model)
             stage: CropStage[T] = CropStage(
                 stage_name, crop_model, max_batch=max_batch, load=self._load, observe_batch=observe_batch
             )
@@ -115,14 +131,29 @@ class Loader:
         with network(model, self._open_session, self._file) as opened:
             yield opened
 
-    def _tested(self, model: Loaded, numbers: list[float]) -> None:
-        """Raises GraphRejected where the network, as it is computed here, does not answer what it must."""
+    def _tested(self, model: Loaded, opened: Any) -> None:
+        """Raises SelfTestFailed where the network, as it is computed here, does not answer what it must."""
+        name, computed = model.entry.name, self._engines[model.entry.name]
+        known = self._known(model, computed)
+        if known is not None and computed.half:
+            known = known.halved()
+        selftest.check(name, selftest.numbers(model.entry.task, opened, self._picture), known, computed.by)
+
+    def _known(self, model: Loaded, computed: Computed) -> Known | None:
+        """The catalogue's numbers for these weights; without them the oracle's, where another computes them."""
         known = model.entry.canonical
-        if known is not None and known.sha256 not in (None, model.file.sha256):
-            known = None  # other weights of the same name
-        name = model.entry.name
-        shown = f"{name}, computed by {self._engines[name]}," if name in self._engines else name
-        selftest.check(shown, numbers, known.numbers if known else None, known.tolerance if known else 0.0)
+        if known is not None and known.sha256 in (None, model.file.sha256):
+            return Known(known.numbers, known.tolerance)
+        if computed.oracle:
+            return None
+        if model.file.sha256 not in self._answers:
+            with network(model, self._oracle, self._plainly) as opened:
+                self._answers[model.file.sha256] = selftest.numbers(model.entry.task, opened, self._picture)
+        return Known(self._answers[model.file.sha256], selftest.TOLERANCES[model.entry.task], "ONNX Runtime on the CPU")
+
+    def _plainly(self, entry: Entry, file: Prepared) -> ModelFile:
+        """As `file`, but to be computed on this machine's CPU in single precision."""
+        return replace(self._file(entry, file), means=Means())
 
     @contextmanager
     def _among_others(self) -> Iterator[None]:

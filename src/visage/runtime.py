@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from visage import selftest
 from visage.backends import AUTO, ORACLE, REMOTE, backend
@@ -23,7 +23,7 @@ from visage.geometry.alignment import CROP_SIZE
 from visage.images.addresses import AddressPolicy
 from visage.images.decoding import Decoder, Limits
 from visage.images.fetching import Downloader, Folder
-from visage.loader import Loader, Numbers, network
+from visage.loader import Computed, Loader, network
 from visage.memory import give_back
 from visage.networks import Loaded, Networks
 from visage.pipeline import CropStage, DetectionStage
@@ -38,7 +38,6 @@ from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import Fetching, data_file
 from visage.zoo.store import Prepared, Store
 
-T = TypeVar("T")
 S = TypeVar("S", bound=Stage)
 
 log = logging.getLogger(__name__)
@@ -76,9 +75,12 @@ class Runtime:
 
 def prepare(settings: Settings) -> Networks:
     """Make every network's file ready, once; what a start without work left to do spends milliseconds on."""
+    return _prepare(settings, read_catalogue(settings.models_dir))
+
+
+def _prepare(settings: Settings, catalogue: Catalogue) -> Networks:
     backend(_surely(settings))
     AddressPolicy.parse(settings.url_allow)
-    catalogue = read_catalogue(settings.models_dir)
     store = open_store(settings, catalogue)
     chosen = choose(settings, catalogue)
     defaults = {role: Loaded.prepared(entry, store) for role, entry in chosen.entries().items()}
@@ -88,6 +90,10 @@ def prepare(settings: Settings) -> Networks:
 def open_store(settings: Settings, catalogue: Catalogue) -> Store:
     """The models folder as the settings allow it to be used. Raises ConfigurationError for a misspelt licence."""
     licences.check_flags(settings.accept_licences, (entry.licence.id for entry in catalogue.entries.values()))
+    return _store(settings)
+
+
+def _store(settings: Settings) -> Store:
     return Store(Fetching(settings.models_dir, offline=settings.offline), settings.accept_licences)
 
 
@@ -104,8 +110,7 @@ def choose_engines(settings: Settings, networks: Networks, *, again: bool = Fals
 
     Raises BackendUnavailable, GraphRejected and InferenceFailed.
     """
-    store = open_store(settings, read_catalogue(settings.models_dir))
-    choosing = Choosing(settings.inference_backend, store, _picture().pixels, again)
+    choosing = Choosing(settings.inference_backend, _store(settings), _picture().pixels, again)
     found = {}
     for _, model in networks.all():
         entry = model.entry
@@ -160,12 +165,11 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher, engines: Standings
     """
     started = time.monotonic()
     catalogue = read_catalogue(settings.models_dir)
-    networks = prepare(settings)
+    networks = _prepare(settings, catalogue)
     engines = choose_engines(settings, networks) if engines is None else engines
     decoder = Decoder(Limits(settings.max_image_bytes, settings.max_image_pixels))
-    store = open_store(settings, catalogue)
     load = Load(share_of_cores(settings))
-    rack = _rack(settings, networks, engines, store, load, watcher)
+    rack = _rack(settings, networks, engines, load, watcher)
     service = FaceService(
         rack,
         decoder,
@@ -207,17 +211,16 @@ def share_of_cores(settings: Settings) -> int:
     return max(1, len(os.sched_getaffinity(0)) // settings.num_workers)
 
 
-def _rack(
-    settings: Settings, networks: Networks, engines: Standings, store: Store, load: Load, watcher: RuntimeWatcher
-) -> Rack:
+def _rack(settings: Settings, networks: Networks, engines: Standings, load: Load, watcher: RuntimeWatcher) -> Rack:
     """Every network in its slot, open; when one cannot be opened those before it are closed, and `load` with them."""
     loader = Loader(
-        store,
+        _store(settings),
         opening(engines),
         _picture(),
         file=partial(model_file, settings),
         load=load,
-        engines=_named(settings, engines),
+        engines=_computed(settings, engines),
+        oracle=backend(ORACLE),
     )
     with ExitStack() as opened:
         opened.callback(load.close)
@@ -241,17 +244,17 @@ def _rack(
                 observe_batch=_batches(watcher, "detection"),
             )
 
-        def crops(stage: str, numbers: Numbers[T]) -> Callable[[Loaded], AbstractContextManager[CropStage[T]]]:
+        def crops(stage: str) -> Callable[[Loaded], AbstractContextManager[CropStage[Any]]]:
             return lambda model: loader.crops(
-                model, stage, numbers, max_batch=settings.rec_batch_size, observe_batch=_batches(watcher, stage)
+                model, stage, max_batch=settings.rec_batch_size, observe_batch=_batches(watcher, stage)
             )
 
         rack = Rack(
             shelf("det", detection),
-            shelf("rec", crops("embedding", selftest.embedder_numbers)),
-            shelf("ga", crops("gender_age", selftest.gender_age_numbers)),
-            shelf("mask", crops("masks", selftest.mask_numbers)),
-            shelf("lmk", crops("landmarks", selftest.landmark_numbers)),
+            shelf("rec", crops("embedding")),
+            shelf("ga", crops("gender_age")),
+            shelf("mask", crops("masks")),
+            shelf("lmk", crops("landmarks")),
             max_faces=settings.max_faces,
             observe=watcher.stage,
         )
@@ -259,10 +262,18 @@ def _rack(
     return rack
 
 
-def _named(settings: Settings, engines: Standings) -> dict[str, str]:
-    """What computes each network, in a word for an error."""
-    on = f" on {', '.join(settings.ort_providers)}"
-    return {name: found.engine + (on if found.engine == ORACLE else "") for name, found in engines.items()}
+def _computed(settings: Settings, engines: Standings) -> dict[str, Computed]:
+    """What computes each network."""
+    here = settings.ort_providers == ["cpu"]
+    return {name: _by(found.engine, settings, here=here) for name, found in engines.items()}
+
+
+def _by(engine: str, settings: Settings, *, here: bool) -> Computed:
+    """`here`: ONNX Runtime computes on this machine's cores, as OpenVINO does, in single precision always."""
+    on = f" on {', '.join(settings.ort_providers)}" if engine == ORACLE else ""
+    half = settings.force_fp16 and not (here if engine == ORACLE else engine == "openvino")
+    told = f"{engine}{on}{' in half precision' if half else ''}"
+    return Computed(told, oracle=engine == ORACLE and here, half=half)
 
 
 def _batches(watcher: RuntimeWatcher, stage: str) -> Callable[[int], None]:

@@ -5,49 +5,19 @@ import subprocess
 import sys
 import weakref
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from tests.networks import Axis, Embedder, dense, model_file, pictures, prelus, rewritten, yunet_heads
+from tests.networks import Embedder, dense, model_file, pictures, prelus, rewritten, yunet_heads
 from tests.support import REPO
-from visage.backends.base import ModelFile, Preprocess, Sizes
+from visage.backends.base import ModelFile, Preprocess
 from visage.backends.onnx import open_session as open_oracle
 from visage.backends.openvino import open_session, with_fused_prelu
 from visage.backends.openvino_library import ov
 from visage.errors import GraphRejected, InferenceFailed
-
-
-@pytest.mark.parametrize(
-    ("batch", "size", "sizes", "max_batch"),
-    [
-        ("n", ("h", "w"), Sizes(), 0),
-        (1, ("h", "w"), Sizes(), 1),
-        (4, (64, 96), Sizes((96, 64)), 4),
-        ("n", (64, 96), Sizes((96, 64)), 0),
-    ],
-)
-def test_the_axes_of_the_file_say_what_sizes_and_batches_it_takes(
-    tmp_path: Path, batch: Axis, size: tuple[Axis, Axis], sizes: Sizes, max_batch: int
-) -> None:
-    session = open_session(model_file(dense(tmp_path / "a.onnx", yunet_heads(), batch=batch, size=size)))
-    assert (session.sizes, session.max_batch) == (sizes, max_batch)
-
-
-def test_the_stride_is_the_files(tmp_path: Path) -> None:
-    file = replace(model_file(dense(tmp_path / "a.onnx", yunet_heads())), stride=64)
-    assert open_session(file).sizes == open_oracle(file).sizes == Sizes(stride=64)
-
-
-@pytest.mark.parametrize(("made", "fed"), [("nchw", "nhwc"), ("nhwc", "nchw")])
-def test_a_layout_that_the_file_does_not_have_is_rejected(tmp_path: Path, made: str, fed: str) -> None:
-    path = Embedder.of(4).save(tmp_path / "a.onnx", layout=made)  # type: ignore[arg-type]
-    with pytest.raises(GraphRejected, match=f"^a: the input has shape .*not {fed} of 3"):
-        open_session(model_file(path, Preprocess(layout=fed)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", bytes(100)])
@@ -57,38 +27,6 @@ def test_a_file_that_is_no_network_is_rejected_in_one_line_without_its_folder(tm
     with pytest.raises(GraphRejected, match=r"^a: OpenVINO cannot load a\.onnx: \S") as caught:
         open_session(model_file(path))
     assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
-
-
-def test_pictures_that_the_network_cannot_take_are_a_failed_inference(tmp_path: Path) -> None:
-    session = open_session(model_file(dense(tmp_path / "a.onnx", yunet_heads(), batch=1, size=(64, 64))))
-    with pytest.raises(InferenceFailed, match=r"^a failed on \(2, 64, 64, 3\): ") as caught:
-        session.run(pictures(2, (64, 64)))
-    assert "\n" not in str(caught.value)
-    assert len(session.run(pictures(1, (64, 64)))) == 12  # and the session lives on
-
-
-def test_views_and_pictures_that_nobody_may_write_to_are_read_alike(tmp_path: Path) -> None:
-    session = open_session(model_file(dense(tmp_path / "a.onnx", yunet_heads())))
-    large = pictures(3, (96, 64))
-    view, frozen = large[::2, :32, 32:], large[::2, :32, 32:].copy()
-    frozen.setflags(write=False)
-    expected = session.run(frozen.copy())
-    for given in (view, frozen):
-        for a, b in zip(session.run(given), expected, strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_several_threads_at_once_get_the_answers_of_one_fault_16(tmp_path: Path, threads: int) -> None:
-    path = dense(tmp_path / "a.onnx", yunet_heads())
-    session = open_session(ModelFile("a", path, "0" * 64, Preprocess(), threads))
-    batches = [pictures(1 + i % 3, (64, 32 * (1 + i % 2)), seed=i) for i in range(48)]
-    alone = [session.run(batch) for batch in batches]
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(session.run, batches))
-    for one, other in zip(alone, together, strict=True):
-        for a, b in zip(one, other, strict=True):
-            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

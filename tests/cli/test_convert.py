@@ -1,6 +1,9 @@
 """`visage models convert` as an operator types it."""
 
+import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,66 +11,164 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests.networks import Embedder
-from tests.support import models_folder
+from tests.catalogued import real_file
+from tests.networks import Embedder, model_file, pictures
+from tests.support import ACCEPTED, REPO, by_hand, models_folder
 from visage.__main__ import main
+from visage.backends.onnx import open_session
 from visage.backends.tensorrt.build import Recipe
 from visage.backends.tensorrt.source import Source
 from visage.cli import convert
 
-ENTRY = {"tiny": {"family": "arcface", "licence": {"id": "MIT"}, "input": {"size": [112, 112]}}}
+MIT = {"licence": {"id": "MIT"}}
+SHIPPED = json.loads((REPO / "models" / "models.json").read_text("utf-8"))
+ENTRIES = {"tiny": {"family": "arcface", "input": {"size": [112, 112]}, **MIT}, "yunet": SHIPPED["yunet"]}
+
+Scaled = Callable[[float], None]
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    file = Embedder.of(8).save(tmp_path / "tiny.onnx")
-    monkeypatch.setenv("MODELS_DIR", str(models_folder(tmp_path / "models", ENTRY, {"tiny": file})))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    files = {"tiny": Embedder.of(8).save(tmp_path / "t.onnx", batch=1)}
+    monkeypatch.setenv("MODELS_DIR", str(models_folder(tmp_path / "models", ENTRIES, files)))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
 
 
+@pytest.fixture
+def scaled(folder: Path) -> Scaled:
+    """Multiplies the embedder's weights."""
+
+    def scale(by: float) -> None:
+        placed = folder.parent / "models" / "onnx" / "tiny" / "tiny.onnx"
+        model = onnx.load(placed)
+        for weights in model.graph.initializer:
+            if weights.data_type == onnx.TensorProto.FLOAT:
+                weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * np.float32(by), weights.name))
+        onnx.save(model, placed)
+
+    return scale
+
+
+@pytest.mark.parametrize("name", ["tiny", "yunet"])
+@pytest.mark.parametrize("fp16", ["0", "1"])
 def test_a_network_is_written_in_half_precision_and_its_likeness_told(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, fp16: str
 ) -> None:
-    assert main(["models", "convert", "tiny", "--out", str(folder / "half.onnx")]) == 0
-    assert (folder / "half.onnx").is_file()
+    monkeypatch.setenv("FORCE_FP16", fp16)  # the original is computed in single precision all the same
+    assert main(["models", "convert", name, "--to", "fp16", "--out", "half.onnx"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("tiny: ") and "cosine of the outputs with the original's: 1.0000" in said.replace(
-        "0.9999", "1.0000"
+    assert said.startswith(f"{name}: half.onnx, ")
+    assert 0.999 < float(said.rpartition(" ")[2]) <= 1
+    weights = onnx.load(folder / "half.onnx").graph.initializer
+    kinds = {tensor.data_type for tensor in weights if np.prod(tensor.dims) > 8}  # a Resize has its scales in float32
+    assert onnx.TensorProto.FLOAT16 in kinds and onnx.TensorProto.FLOAT not in kinds
+    assert [path.name for path in folder.iterdir()] == ["half.onnx"]
+
+
+def test_without_a_place_it_is_written_here_under_its_name(folder: Path) -> None:
+    for form, file in (("fp16", "tiny.fp16.onnx"), ("onnx", "tiny.onnx")):
+        assert main(["models", "convert", "tiny", "--to", form]) == 0
+        assert (folder / file).is_file()
+
+
+def test_as_onnx_it_is_what_the_service_computes(folder: Path) -> None:
+    assert main(["models", "convert", "tiny", "--to", "onnx", "--out", "mine.onnx"]) == 0
+    (given, made) = (open_session(model_file(path)) for path in (folder.parent / "t.onnx", folder / "mine.onnx"))
+    assert (given.max_batch, made.max_batch) == (1, 0)
+    np.testing.assert_allclose(
+        made.run(pictures(2, (112, 112)))[0][:1], given.run(pictures(1, (112, 112)))[0], rtol=1e-5
     )
 
 
-def test_without_a_place_it_is_written_here(folder: Path) -> None:
-    assert main(["models", "convert", "tiny", "--to", "fp16"]) == 0
-    assert (folder / "tiny.fp16.onnx").is_file()
-
-
-def test_a_network_that_half_precision_makes_another_is_refused_and_nothing_written(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("by", [1e6, 1e-9], ids=["beyond what float16 can say", "rounded to nothing"])
+def test_what_half_precision_makes_another_network_is_refused_and_nothing_written(
+    folder: Path, scaled: Scaled, capsys: pytest.CaptureFixture[str], by: float
 ) -> None:
-    placed = folder / "models" / "onnx" / "tiny" / "tiny.onnx"
-    model = onnx.load(str(placed))
-    for weights in model.graph.initializer:  # beyond what float16 can say
-        if weights.data_type == onnx.TensorProto.FLOAT:
-            large = numpy_helper.to_array(weights) * np.float32(1e6)
-            weights.CopyFrom(numpy_helper.from_array(large, weights.name))
-    onnx.save(model, str(placed))
-    assert main(["models", "convert", "tiny", "--out", str(folder / "half.onnx")]) == 1
-    assert "in half precision is another network" in capsys.readouterr().err
-    assert not list(folder.glob("*half*"))
+    scaled(by)
+    assert main(["models", "convert", "tiny", "--to", "fp16"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith("visage: ") and "tiny in half precision is another network: output 0 is off by" in line
+    assert list(folder.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models", "convert", "tiny", "--out", str(folder / "none" / "half.onnx")]) == 1
-    assert "half.onnx cannot be written: No such file or directory" in capsys.readouterr().err
+def test_what_moves_the_face_is_refused_although_the_outputs_are_alike(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from visage.backends import half
+
+    def turned(model: onnx.ModelProto) -> onnx.ModelProto:
+        made = onnx.ModelProto.FromString(model.SerializeToString())
+        for weights in made.graph.initializer:
+            if weights.data_type == onnx.TensorProto.FLOAT:
+                value = numpy_helper.to_array(weights).copy()
+                value[:, 0] += 0.01 * np.abs(value).max()
+                weights.CopyFrom(numpy_helper.from_array(value, weights.name))
+        return made
+
+    monkeypatch.setattr(half, "halved", turned)
+    assert main(["models", "convert", "tiny", "--to", "fp16"]) == 1
+    assert (
+        "tiny in half precision is another network: tiny, computed by onnx in half precision, failed its self-test: number 0 is"
+        in capsys.readouterr().err
+    )
+    assert list(folder.iterdir()) == []
 
 
-def test_an_engine_needs_tensorrt_which_is_told_with_the_remedy(
+def test_a_converter_that_stumbles_is_told_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stumble(_: onnx.ModelProto) -> None:
+        raise KeyError("first line\nsecond line")
+
+    monkeypatch.setattr("visage.backends.half.halved", stumble)
+    assert main(["models", "convert", "tiny", "--to", "fp16"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith("visage: Network rejected: this network cannot be converted to float16: 'first line")
+
+
+@pytest.mark.parametrize("form", ["fp16", "onnx"])
+def test_a_place_that_cannot_be_written_is_named(folder: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    place = folder / "none" / "made.onnx"
+    assert main(["models", "convert", "tiny", "--to", form, "--out", str(place)]) == 1
+    assert f"{place} cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_an_engine_without_tensorrt_is_one_line_with_the_remedy(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     assert main(["models", "convert", "tiny", "--to", "engine"]) == 1
-    assert "pip install visage[trt]" in capsys.readouterr().err and not (folder / "tiny.engine").exists()
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith("visage: Backend unavailable: tiny cannot be built: TensorRT is not installed")
+    assert "pip install visage[trt]" in line and list(folder.iterdir()) == []
+
+
+@pytest.mark.rtx
+def test_an_engine_is_built_by_tensorrt_for_rtx(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rtx = pytest.importorskip("tensorrt_rtx", reason="builds engines without a GPU; make rtx-test has it")
+    monkeypatch.setitem(sys.modules, "tensorrt", rtx)
+    monkeypatch.setattr(convert, "Recipe", partial(Recipe, target="SM86"))  # no GPU is here to be asked
+    assert main(["models", "convert", "tiny", "--to", "engine", "--out", "model.plan"]) == 0
+    assert "single precision, " in capsys.readouterr().out and (folder / "model.plan").stat().st_size > 1000
+
+
+REAL = ("yunet_2023mar", "scrfd_500m_bnkps", "retinaface_mnet025_v1", "centerface", "yolov5n-0.5", "genderage_v1")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_networks_bear_half_precision(
+    testdata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file = real_file(name)
+    assert file is not None and file.is_relative_to(testdata)
+    monkeypatch.setenv("MODELS_DIR", str(models_folder(tmp_path / "models", {name: by_hand(name)}, {name: file})))
+    monkeypatch.setenv("ACCEPT_LICENCES", ACCEPTED["ACCEPT_LICENCES"])
+    assert main(["models", "convert", name, "--to", "fp16", "--out", str(tmp_path / "half.onnx")]) == 0
+    assert float(capsys.readouterr().out.rpartition(" ")[2]) > 0.9998
 
 
 def test_an_engine_is_built_as_the_settings_say(

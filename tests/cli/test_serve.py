@@ -17,6 +17,7 @@ import pytest
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tests.runnable import RUNNABLE
 from tests.support import REPO, Server, b64, extract, models_folder, served, settings_of, wait_ready
 from tests.wire import gauge
 from visage.cli.serve import server_config
@@ -241,3 +242,14 @@ def test_preparing_leaves_nothing_to_do_for_a_start(tmp_path: Path) -> None:
     with served(tmp_path, MODELS_DIR=str(models)) as server:
         assert not [line for line in lines(server) if " prepared: " in line["event"]]
     assert {path: path.stat().st_mtime_ns for path in models.rglob("*.onnx")} == files
+
+
+@pytest.mark.parametrize("name", [*RUNNABLE, "abacus"])
+def test_what_is_prepared_for_may_be_named_whatever_the_environment_says(models_dir: Path, name: str) -> None:
+    done = started("prepare", "--backend", name, MODELS_DIR=str(models_dir), INFERENCE_BACKEND="nonesuch")
+    if name in RUNNABLE:
+        assert done.returncode == 0, done.stderr
+        assert f"sface@fb143eea0783 ({name})" in done.stderr and "prepared in" in done.stderr
+    else:
+        (line,) = done.stderr.splitlines()
+        assert done.returncode == 1 and line.startswith("visage: Backend unavailable: ") and "'abacus'" in line

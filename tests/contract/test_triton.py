@@ -27,8 +27,9 @@ pytest.importorskip("tritonclient.grpc", reason="needs the extra visage[triton];
 from tritonclient.grpc import service_pb2 as wire
 
 from tests.catalogued import real_file
-from tests.golden.references import compare, cosine, deviations
+from tests.golden.references import compare, cosine
 from tests.networks import pictures
+from tests.parity import SINGLE, apart
 from tests.support import REPO, b64, client_of, extract, served, settings_of
 from tests.triton_server import TritonServer, packages
 from visage.backends import ORACLE, backend
@@ -160,9 +161,8 @@ def test_detectors_find_the_same_faces(zoo: Zoo, crowd: Image, name: str, tell: 
         batch = ImageBatch(np.stack([p for p, _ in fitted]), np.array([s for _, s in fitted]))
         known, found = (one.detect(batch, np.full(2, 0.3, np.float32)) for one in (oracle, other))
         assert len(known[0]) > 10 and len(known[1]) == 1
-        seen = [compare(f"{name} {size}", a, b) for a, b in zip(found, known, strict=True)]
-        assert deviations(seen, overlap=0.99, offset=0.01, score=1e-3) == []
-        worst = min(float(one.overlaps.min()) for one in seen)
+        assert apart(["group", "selftest"], known, found, 0.3, SINGLE) == []
+        worst = min(float(compare("", a, b).overlaps.min()) for a, b in zip(found, known, strict=True))
         tell(f"parity {name} {size}: {len(known[0])} + {len(known[1])} faces, boxes overlap from {worst:.6f}")
     other._session.close()
 
@@ -176,7 +176,7 @@ def test_networks_of_crops_answer_the_same(zoo: Zoo, name: str, tell: Callable[[
     for part in (crops[:1], crops):
         for a, b in zip(oracle._session.run(part), other._session.run(part), strict=True):
             near = min(cosine(x, y) for x, y in zip(a, b, strict=True))
-            assert near >= 0.9999
+            assert near >= SINGLE.cosine
             np.testing.assert_allclose(b, a, atol=1e-3 * np.abs(a).max())
             tell(f"parity {name} ×{len(part)}: cosine from {near:.7f}, off by {np.abs(a - b).max():.2e} at most")
     other._session.close()
@@ -232,7 +232,7 @@ def test_a_service_over_triton_answers_the_same_faces(
     near = min(cosine(a["vec"], b["vec"]) for a, b in faces)
     off = max(abs(np.array(a["bbox"]) - b["bbox"]).max() for a, b in faces)
     tell(f"service: {len(faces)} faces, cosine from {near:.7f}, boxes off by {off} pixels at most")
-    assert near >= 0.9999 and off == 0
+    assert near >= SINGLE.cosine and off == 0
     assert all(abs(a["prob"] - b["prob"]) < 1e-4 for a, b in faces)
 
 

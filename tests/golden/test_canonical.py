@@ -17,7 +17,7 @@ from visage.backends.base import Preprocess
 from visage.errors import GraphRejected
 from visage.faces import Image
 from visage.images.decoding import Decoder, Limits
-from visage.selftest import check, detector_numbers, embedder_numbers, gender_age_numbers, mask_numbers
+from visage.selftest import Known, check, detector_numbers, embedder_numbers, gender_age_numbers, mask_numbers
 from visage.zoo.catalogue import Canonical, Entry, PackageFile
 from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import data_file
@@ -64,7 +64,7 @@ def held(known: tuple[Entry, Canonical, Path], tmp_path_factory: pytest.TempPath
 
     def hold(fed: Preprocess | None = None) -> None:
         network = opened(entry, file, folder, fed)
-        check(entry.name, NUMBERS[entry.task](network, PICTURE), numbers.numbers, numbers.tolerance)
+        check(entry.name, NUMBERS[entry.task](network, PICTURE), Known(numbers.numbers, numbers.tolerance), "onnx")
 
     return hold
 

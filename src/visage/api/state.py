@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from visage.api.metrics import Metrics
-from visage.errors import NotReady, VisageError
+from visage.errors import NotReady, SelfTestFailed, VisageError
 from visage.networks import described
 from visage.runtime import Runtime
 from visage.settings import Settings
@@ -25,13 +25,16 @@ class State:
     def ready(self) -> Runtime:
         """The runtime. Raises NotReady."""
         if self.runtime is None:
-            why = (
-                "The networks could not be loaded; see the service's log"
-                if self.failure
-                else "The networks are being loaded"
-            )
-            raise NotReady(why, retry_after=2)
+            raise NotReady(self._why_not(), retry_after=2)
         return self.runtime
+
+    def _why_not(self) -> str:
+        """Other failures than the self-test's may name folders of this machine, which are the log's."""
+        if isinstance(self.failure, SelfTestFailed):
+            return f"The networks could not be loaded: {self.failure}"
+        if self.failure is not None:
+            return "The networks could not be loaded; see the service's log"
+        return "The networks are being loaded"
 
     @contextmanager
     def enter(self) -> Iterator[None]:

@@ -124,7 +124,8 @@ def write_half(source: Path, target: Path) -> None:
     try:
         made = halved(onnx.load(str(source)))
     except Exception as exc:  # the tool raises what its passes stumble over
-        raise GraphRejected(f"this network cannot be converted to float16: {str(exc).splitlines()[0]}") from exc
+        said = str(exc).strip().partition("\n")[0] or type(exc).__name__
+        raise GraphRejected(f"this network cannot be converted to float16: {said}") from exc
     draft = target.with_name(f".work-{target.name}")
     try:
         with draft.open("wb") as out:

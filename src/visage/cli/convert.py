@@ -1,113 +1,122 @@
 """`visage models convert`: a network in another form, held against the one it was made from."""
 
 import argparse
-from collections.abc import Sequence
-from contextlib import closing
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from visage import selftest
 from visage.backends import ORACLE, backend
-from visage.backends.base import ModelFile, Session, run_in_batches
+from visage.backends.base import Means, ModelFile, Session, run_in_batches
 from visage.backends.half import write_half
 from visage.backends.tensorrt.build import Recipe, build
 from visage.backends.tensorrt.profile import Profile
 from visage.backends.tensorrt.source import Source
-from visage.errors import BackendUnavailable, ConfigurationError, GraphRejected
-from visage.faces import Floats, Pixels
+from visage.engines.agreement import likeness, require_same
+from visage.errors import BackendUnavailable, ConfigurationError, GraphRejected, InferenceFailed, SelfTestFailed
+from visage.faces import Image, Pixels
+from visage.families import family
 from visage.images.decoding import Decoder, Limits
+from visage.zoo.catalogue import Entry
 from visage.zoo.sources import data_file
 
-FORMS = ("fp16", "engine")
+# What a form is called in `--to`, and how its file ends.
+SUFFIXES = {"fp16": "fp16.onnx", "onnx": "onnx", "engine": "engine"}
 
-# Of each output as one vector, on the self-test picture; what the parity of backends asks of half precision.
-LEAST_COSINE = 0.999
-_INPUT = (320, 320)
+Making = Callable[[Entry, ModelFile, Path], str]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name")
     parser.add_argument(
         "--to",
-        choices=FORMS,
-        default="fp16",
-        help="fp16: an ONNX file, float16 inside, float32 at both ends; engine: TensorRT's file, for the GPU at hand",
+        choices=SUFFIXES,
+        required=True,
+        help="fp16: float16 inside, float32 at both ends; onnx: as the service computes it, for any batch and size; "
+        "engine: TensorRT's, for the GPU of this machine",
     )
-    parser.add_argument(
-        "--out", type=Path, help="the file to write; NAME.fp16.onnx or NAME.engine in this folder if left out"
-    )
+    parser.add_argument("--out", type=Path, help="the file to write; NAME and what it is, in this folder, if left out")
 
 
-def convert(file: ModelFile, target: Path) -> float:
-    """Write `file` in half precision; the least cosine of its outputs with those in single precision.
+def convert(entry: Entry, file: ModelFile, form: str, target: Path) -> str:
+    """Write the prepared `file` in another form, whole or not at all; what there is to say of it.
 
-    Nothing is written where that is too low. Raises GraphRejected and ConfigurationError.
+    Raises GraphRejected where it would be another network, BackendUnavailable without TensorRT, and ConfigurationError
+    where nothing can be written.
     """
     draft = target.with_name(f".draft-{target.name}")
     try:
-        write_half(file.path, draft)
-        cosine = _likeness(file, ModelFile(file.name, draft, "", file.preprocess, file.threads, file.stride))
-        if not cosine >= LEAST_COSINE:  # nan is neither
-            raise GraphRejected(
-                f"{file.name} in half precision is another network: the cosine of its outputs is {cosine:.5f}, "
-                f"at least {LEAST_COSINE} is asked"
-            )
+        said = _MAKING[form](entry, file, draft)
         draft.replace(target)
     except OSError as exc:
         raise ConfigurationError(f"{target} cannot be written: {exc.strerror}") from exc
     finally:
         draft.unlink(missing_ok=True)
-    return cosine
+    before, after = (path.stat().st_size / 1e6 for path in (file.path, target))
+    return f"{after:.1f} MB of {before:.1f}{said and f'; {said}'}"
 
 
-def build_engine(file: ModelFile, target: Path) -> None:
-    """Build `file`'s TensorRT engine as the service would, with the settings' sizes, batches and precision.
+def _as_onnx(_: Entry, file: ModelFile, draft: Path) -> str:
+    """As it was prepared, which was proved then."""
+    shutil.copyfile(file.path, draft)
+    return ""
 
-    Raises BackendUnavailable, GraphRejected and ConfigurationError.
+
+def _in_half(entry: Entry, file: ModelFile, draft: Path) -> str:
+    """Proved: both are run on the self-test picture and on noise."""
+    write_half(file.path, draft)
+    try:
+        alike = _proved(entry, replace(file, means=Means()), draft)
+    except (InferenceFailed, SelfTestFailed) as exc:
+        raise GraphRejected(f"{file.name} in half precision is another network: {exc}") from exc
+    return f"least cosine of an output with the original's: {alike:.6f}"
+
+
+def _proved(entry: Entry, file: ModelFile, draft: Path) -> float:
+    """The least likeness of the outputs of both. Raises InferenceFailed and SelfTestFailed where it is too little."""
+    shown = Decoder(Limits()).decode(data_file("selftest.png").read_bytes())
+    with ExitStack() as held:
+        opened = [held.enter_context(closing(backend(ORACLE)(one))) for one in (file, replace(file, path=draft))]
+        pixels = _pictures(opened[0], shown)
+        runs = list(zip(*(run_in_batches(session, pixels) for session in opened), strict=True))
+        for expected, found in runs:
+            require_same(expected, found, half=True)
+        before, after = (
+            selftest.numbers(entry.task, family(entry.family).build(session, entry.params), shown) for session in opened
+        )
+    known = selftest.Known(before, selftest.TOLERANCES[entry.task], "the original").halved()
+    selftest.check(entry.name, after, known, f"{ORACLE} in half precision")
+    return min(likeness(a, b) for expected, found in runs for a, b in zip(expected, found, strict=True))
+
+
+def _pictures(session: Session, shown: Image) -> Pixels:
+    """The self-test picture and noise, of a size that the network takes: (2, h, w, 3)."""
+    size = session.sizes.nearest(selftest.INPUT)
+    face = cv2.resize(shown.pixels, size)
+    return np.stack([face, np.random.default_rng(0).integers(0, 256, face.shape, np.uint8)]).astype(np.uint8)
+
+
+def _as_engine(_: Entry, file: ModelFile, draft: Path) -> str:
+    """Built for the GPU at hand, for as many pictures and as large ones as the settings ask. It is not run: the
+    service's start holds it to the known numbers.
     """
     try:
         library = import_module("tensorrt")
     except ImportError as exc:
         raise BackendUnavailable(
-            f"an engine is built by TensorRT, which is not installed: pip install visage[trt] ({exc})"
+            f"{file.name} cannot be built: TensorRT is not installed ({exc}); pip install visage[trt], on the machine "
+            "that is to run the engine"
         ) from exc
     source = Source.read(file)
     recipe = Recipe(Profile.of(source.shape, file), file.means.fp16, file.means.workspace_mb)
-    engine, _ = build(library, source, recipe)
-    draft = target.with_name(f".draft-{target.name}")
-    try:
-        draft.write_bytes(engine)
-        draft.replace(target)
-    except OSError as exc:
-        raise ConfigurationError(f"{target} cannot be written: {exc.strerror}") from exc
-    finally:
-        draft.unlink(missing_ok=True)
+    draft.write_bytes(build(library, source, recipe)[0])
+    return f"{'half' if recipe.half else 'single'} precision, {recipe.profile}"
 
 
-def _likeness(one: ModelFile, other: ModelFile) -> float:
-    open_session = backend(ORACLE)
-    with closing(open_session(one)) as a, closing(open_session(other)) as b:
-        pixels = _picture(a)
-        return min(
-            _cosine(x, y)
-            for expected, found in zip(run_in_batches(a, pixels), run_in_batches(b, pixels), strict=True)
-            for x, y in zip(expected, found, strict=True)
-        )
-
-
-def _picture(session: Session) -> Pixels:
-    """The self-test picture in a size that the network takes, (1, h, w, 3)."""
-    shown = Decoder(Limits()).decode(data_file("selftest.png").read_bytes()).pixels
-    return np.asarray(cv2.resize(shown, session.sizes.nearest(_INPUT)), np.uint8)[None]
-
-
-def _cosine(a: Floats, b: Floats) -> float:
-    x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    lengths = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y) / lengths if lengths else float(np.array_equal(x, y))
-
-
-def megabytes(paths: Sequence[Path]) -> list[str]:
-    return [f"{path.stat().st_size / 1e6:.1f} MB" for path in paths]
+_MAKING: Mapping[str, Making] = {"fp16": _in_half, "onnx": _as_onnx, "engine": _as_engine}

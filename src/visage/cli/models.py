@@ -177,15 +177,8 @@ def _convert(given: argparse.Namespace) -> int:
     zoo = _Zoo()
     entry = zoo.catalogue[given.name]
     ready = zoo.store.prepare(entry)
-    file = model_file(zoo.settings, entry, ready)
-    target = given.out or Path(f"{entry.name}.engine" if given.to == "engine" else f"{entry.name}.{given.to}.onnx")
-    if given.to == "engine":
-        convert.build_engine(file, target)
-        print(f"{entry.name}: {target}, {convert.megabytes([target])[0]}")
-        return 0
-    cosine = convert.convert(file, target)
-    before, after = convert.megabytes([ready.path, target])
-    print(f"{entry.name}: {target}, {after} of {before}; cosine of the outputs with the original's: {cosine:.6f}")
+    target = given.out or Path(f"{entry.name}.{convert.SUFFIXES[given.to]}")
+    print(f"{entry.name}: {target}, {convert.convert(entry, model_file(zoo.settings, entry, ready), given.to, target)}")
     return 0
 
 

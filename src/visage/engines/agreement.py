@@ -25,7 +25,7 @@ def require_same(expected: Sequence[Floats], found: Sequence[Floats], *, half: b
             raise InferenceFailed(f"output {number} has shape {b.shape}, not {a.shape}")
         if b.dtype != a.dtype:
             raise InferenceFailed(f"output {number} is {b.dtype}, not {a.dtype}")
-        off, cosine = _off(a, b), _cosine(a, b)
+        off, cosine = _off(a, b), likeness(a, b)
         if not (off <= most_off and cosine >= least_cosine):  # nan is neither
             raise InferenceFailed(f"output {number} is off by {off:.2g} of its largest number (cosine {cosine:.5f})")
 
@@ -35,7 +35,7 @@ def _off(a: Floats, b: Floats) -> float:
     return float(np.abs(a - b).max(initial=0) / np.abs(a).max(initial=1e-6))
 
 
-def _cosine(a: Floats, b: Floats) -> float:
+def likeness(a: Floats, b: Floats) -> float:
     """Of all numbers as one vector; 1 where both are nothing."""
     x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
     lengths = float(np.linalg.norm(x) * np.linalg.norm(y))
