@@ -14,6 +14,7 @@ import pytest
 from tests.attributes import aged, softmaxed, toned
 from tests.networks import Embedder, Layout, dense, heads, scrfd_heads
 from tests.support import REPO, models_folder, settings_of
+from visage import runtime
 from visage.backends.base import Largest, Means
 from visage.choice import choose
 from visage.deadline import Deadline
@@ -735,3 +736,18 @@ def test_a_backend_is_told_what_to_compute_with_and_the_most_that_will_be_asked_
 def test_an_engine_that_is_built_for_small_pictures_takes_the_self_test_s(tmp_path: Path) -> None:
     file = Prepared(tmp_path / "a.onnx", "0" * 64, verified=True)
     assert model_file(settings_of(MAX_SIZE="128,64"), CATALOGUE["yunet"], file).largest.size == (320, 320)
+
+
+def test_what_is_built_of_a_file_that_is_only_tried_is_kept_beside_it(
+    tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = runtime.backend
+
+    def watched(name: str) -> Any:
+        return lambda model: seen.append(model.kept) or real(name)(model)
+
+    monkeypatch.setattr(runtime, "backend", watched)
+    path = models_dir / "onnx" / "sface" / "sface.prepared.onnx"
+    assert len(runtime.try_model(CATALOGUE["sface"], path, settings_of(MODELS_DIR=str(tmp_path)))) == 5
+    assert seen == [None]
