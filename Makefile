@@ -4,7 +4,7 @@
 # make prepare   what a first start does, without serving
 # make bench     the measured claims
 # make soak      20,000 mixed requests, and whether memory stays where it is
-# make rtx-test  engines of every real network, built without a GPU by TensorRT for RTX (1.5 GB of packages)
+# make rtx-test  engines of every real network, built without a GPU by TensorRT for RTX (2 GB of packages)
 # make plots     the plots of docs/performance.md
 # make compare   this tree against another commit: BASE=<commit>
 # make image-test  build Dockerfile_cpu and run what comes out, without a Docker engine (root; buildah, debootstrap)

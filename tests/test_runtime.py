@@ -14,6 +14,7 @@ import pytest
 from tests.attributes import aged, softmaxed, toned
 from tests.networks import Embedder, Layout, dense, heads, scrfd_heads
 from tests.support import REPO, models_folder, settings_of
+from visage import runtime
 from visage.backends.base import Largest, Means
 from visage.choice import choose
 from visage.deadline import Deadline
@@ -755,3 +756,18 @@ def test_the_catalogue_is_read_once_a_start(models_dir: Path, monkeypatch: pytes
     monkeypatch.setattr("visage.runtime.read_catalogue", counted)
     closed(opened(MODELS_DIR=str(models_dir)))
     assert read == [models_dir]
+
+
+def test_what_is_built_of_a_file_that_is_only_tried_is_kept_beside_it(
+    tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = runtime.backend
+
+    def watched(name: str) -> Any:
+        return lambda model: seen.append(model.kept) or real(name)(model)
+
+    monkeypatch.setattr(runtime, "backend", watched)
+    path = models_dir / "onnx" / "sface" / "sface.prepared.onnx"
+    assert len(runtime.try_model(CATALOGUE["sface"], path, settings_of(MODELS_DIR=str(tmp_path)))) == 5
+    assert seen == [None]

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -101,7 +101,11 @@ def try_model(entry: Entry, path: Path, settings: Settings) -> list[float]:
     """What the network in the file `path` answers on the self-test picture. Raises GraphRejected, InferenceFailed."""
     picture = _picture()
     session = backend(ORACLE if settings.inference_backend in REMOTE else _surely(settings))
-    with network(Loaded(entry, Prepared(path, "0" * 64, False)), session, partial(model_file, settings)) as model:
+
+    def file(entry: Entry, tried: Prepared) -> ModelFile:
+        return replace(model_file(settings, entry, tried), kept=None)  # what is built of it goes when it goes
+
+    with network(Loaded(entry, Prepared(path, "0" * 64, False)), session, file) as model:
         return selftest.numbers(entry.task, model, picture)
 
 
