@@ -15,13 +15,13 @@ from tests.attributes import aged, softmaxed, toned
 from tests.networks import Embedder, Layout, dense, heads, scrfd_heads
 from tests.support import REPO, models_folder, settings_of
 from visage import runtime
-from visage.backends.base import Largest, Means
+from visage.backends.base import Asking, Largest, Means
 from visage.choice import choose
 from visage.deadline import Deadline
 from visage.errors import BackendUnavailable, ConfigurationError, DownloadFailed, GraphRejected, UnknownModel
 from visage.faces import GenderAge, Image, ImageFaces, Outcome
 from visage.options import ExtractOptions
-from visage.runtime import Runtime, cores, model_file, open_runtime, prepare
+from visage.runtime import Runtime, _waiting, cores, model_file, open_runtime, prepare, try_model
 from visage.zoo.catalogue import Catalogue, Entry, Licence
 from visage.zoo.reading import parse_catalogue, read_catalogue
 from visage.zoo.store import Prepared
@@ -223,6 +223,31 @@ def test_the_cores_are_those_that_are_set_or_shared_between_the_workers() -> Non
     assert cores(settings_of(INFERENCE_THREADS="3", NUM_WORKERS="8")) == 3
     assert cores(settings_of()) == mine
     assert cores(settings_of(NUM_WORKERS="64")) == max(1, mine // 64)
+
+
+def test_who_waits_for_servers_takes_no_core() -> None:
+    assert _waiting(settings_of(TRITON_STREAMS="5")) == 0
+    assert _waiting(settings_of(INFERENCE_BACKEND="triton", TRITON_URI="localhost:8001", TRITON_STREAMS="5")) == 5
+
+
+def test_a_file_is_tried_here_whoever_is_to_compute_it(models_dir: Path) -> None:
+    settings = settings_of(
+        MODELS_DIR=str(models_dir), INFERENCE_BACKEND="triton", TRITON_URI="localhost:1", TRITON_TIMEOUT="3"
+    )
+    file = models_dir / "onnx" / "sface" / "sface.prepared.onnx"
+    assert try_model(CATALOGUE["sface"], file, settings) == try_model(CATALOGUE["sface"], file, settings_of())
+
+
+def test_a_backend_is_told_how_its_servers_are_asked() -> None:
+    settings = settings_of(
+        INFERENCE_BACKEND="triton",
+        TRITON_URI="a,b:9",
+        TRITON_TIMEOUT="2.5",
+        TRITON_STREAMS="3",
+        TRITON_SHARED_MEMORY="off",
+    )
+    told = model_file(settings, CATALOGUE["sface"], Prepared(Path("sface.onnx"), "0" * 64, True)).means
+    assert told.servers == ("a:8001", "b:9") and told.asking == Asking(2.5, 3, False)
 
 
 # -- opening ------------------------------------------------------------------------------------------------------

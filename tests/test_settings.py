@@ -56,6 +56,7 @@ REFERENCE = [
 
 # Read by others than visage: Python, Docker, make, prometheus-client, NVIDIA's container runtime, pip, apt.
 OF_OTHERS = {
+    "PYTHONPATH",
     "PYTHONUNBUFFERED",
     "PYTHONDONTWRITEBYTECODE",
     "COMPOSE_PROJECT_NAME",
@@ -75,7 +76,6 @@ OF_OTHERS = {
     "TENSORRT_IMAGE",
     "EXTRAS",
     "COMPARE_ARGS",
-    "PYTHONPATH",
 }
 
 

@@ -210,6 +210,15 @@ def test_a_server_with_other_weights_stops_the_start(tiny: ModelFile, fake: Fake
         open_session(asked_of(tiny, address))
 
 
+@pytest.mark.parametrize("says", [True, False])
+def test_a_server_that_does_not_say_of_which_weights_it_is_is_said_to_be_unverified(
+    tiny: ModelFile, fake: FakeTriton, opened: Open, says: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.weights = tiny.sha256 if says else None
+    opened(tiny, fake).run(pictures(1, (32, 32)))
+    assert caplog.text.count("unverified") == (0 if says else 1)
+
+
 @pytest.mark.parametrize(
     ("batch", "layout", "said"),
     [("n", "nhwc", r"the input is 'input' FP32 \[-1, 3, -1, -1\], not nhwc of 3")],

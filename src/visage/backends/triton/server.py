@@ -107,6 +107,8 @@ class Server:
             difference = f"its max_batch_size is {config.max_batch_size}, at the start of this service {self.relied_on}"
         if difference is not None:
             raise self._differs(difference)
+        if not self._there and SHA256 not in config.parameters:
+            log.warning("Triton at %s does not say of which weights its %s is: unverified", self.address, name)
         self._found(config.max_batch_size)
 
     def infer(self, request: Any, seconds: float) -> Any:
