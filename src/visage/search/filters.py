@@ -86,7 +86,7 @@ class Either:
 def parse(where: Metadata | None) -> Every:
     """The filter that `where` describes. Raises SearchError: what is not understood, and what would be."""
     count = [0]
-    return _every(where or {}, 1, count)
+    return _every({} if where is None else where, 1, count)
 
 
 def _every(where: Any, depth: int, count: list[int]) -> Every:

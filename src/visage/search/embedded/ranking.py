@@ -4,13 +4,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visage.faces import Floats
 from visage.search.embedded.kernels import PRODUCTS, keep_best
-from visage.search.embedded.segment import Rows
+from visage.search.embedded.segment import Rows, encode
 
 # Rows that are compared before the best of them are kept: their similarities stay in the core's own cache.
 _BLOCK = 4096
@@ -49,7 +50,14 @@ class Best:
 
     def let_in(self, scores: Floats, persons: NDArray[np.int32], keys: NDArray[np.int64], asked: Asked) -> None:
         keep_best(
-            scores, persons, keys, asked.allowed, asked.by_person, self.similarities, self.persons, self.keys
+            scores,
+            persons,
+            _read_only(keys),
+            asked.allowed,
+            asked.by_person,
+            self.similarities,
+            self.persons,
+            self.keys,
         )
 
 
@@ -74,18 +82,34 @@ class Ranker:
                 one.let_in(other.similarities[q : q + 1], other.persons[q], other.keys[q], asked)
         return first
 
+    def warm_up(self) -> None:
+        """Compile the kernels, or load them from where they were kept."""
+        one = np.ones((1, 1), np.float32)
+        for precision in PRODUCTS:
+            rows = encode(precision, one, np.zeros(1, np.int32), np.zeros(1, np.int64))
+            self.nearest([rows], Asked(one, 1, True, -1.0, EVERYBODY))
+
     def close(self) -> None:
         self._pool.shutdown()
 
 
 def _best_of(blocks: Sequence[tuple[Rows, int]], asked: Asked) -> Best:
     best = Best.none(asked)
-    scratch = np.empty((len(asked.probes), _BLOCK), np.float32)
+    scratch = np.empty(len(asked.probes) * _BLOCK, np.float32)
     for part, start in blocks:
         rows = part[start : start + _BLOCK]
-        scores = scratch[:, : len(rows)]
-        PRODUCTS[part.precision](rows.vectors, asked.probes, scores)
+        scores = scratch[: len(asked.probes) * len(rows)].reshape(len(asked.probes), len(rows))
+        PRODUCTS[part.precision](_read_only(rows.vectors), asked.probes, scores)
         if part.precision == "int8":
             scores *= rows.scales
         best.let_in(scores, rows.persons, rows.keys, asked)
     return best
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Mapped files cannot be written to and arrays in memory can: to the compiler these are two types, and it would
+    compile each kernel for both.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -94,6 +94,10 @@ class EmbeddedStore:
         self._searched: dict[int, _Searched] = {}
         self._lock = threading.Lock()
 
+    def warm_up(self) -> None:
+        """Make the first search as quick as the second: the kernels are compiled once for an installation."""
+        self._ranker.warm_up()
+
     def create(self, new: NewCollection, /) -> Collection:
         if new.index == "hnsw":
             faiss()
