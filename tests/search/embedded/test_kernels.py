@@ -26,7 +26,9 @@ def test_every_precision_gives_the_cosines(precision: Precision, error: float, p
 def test_every_float16_number_is_read_as_it_is() -> None:
     numbers = np.arange(65536, dtype=np.uint16)
     finite = numbers[np.isfinite(numbers.view(np.float16))]
-    rows = encode("fp16", np.zeros((len(finite), 1), np.float32), np.zeros(len(finite), np.int32), finite.astype(np.int64))
+    rows = encode(
+        "fp16", np.zeros((len(finite), 1), np.float32), np.zeros(len(finite), np.int32), finite.astype(np.int64)
+    )
     rows.vectors[:, 0] = finite
     from visage.search.embedded.kernels import products_fp16
 

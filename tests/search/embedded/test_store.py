@@ -149,7 +149,9 @@ def test_matches_below_the_threshold_and_outside_the_filter_are_left_out(store: 
     similarities = vectors @ vectors[3]
     above = sorted((i for i in range(50) if similarities[i] >= 0.2), key=lambda i: -similarities[i])
     assert ids(store, vectors[3], top=50, threshold=0.2) == [f"p{i}" for i in above]
-    assert ids(store, vectors[3], top=50, threshold=0.2, where={"n": {"gte": 10}}) == [f"p{i}" for i in above if i >= 10]
+    assert ids(store, vectors[3], top=50, threshold=0.2, where={"n": {"gte": 10}}) == [
+        f"p{i}" for i in above if i >= 10
+    ]
     store.rename("staff", "p3", metadata={"n": 100})
     assert ids(store, vectors[3], top=1, where={"n": {"gte": 10}}) == ["p3"]
     store.rename("staff", "p3", metadata={"n": 1})

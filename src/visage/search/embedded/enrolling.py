@@ -1,13 +1,19 @@
-"""Persons and faces into the tables, many with a few statements."""
+"""Persons and faces into the tables: looked up in groups, joined in memory, written with a few statements.
+
+The transaction that writes is alone in the database, so the keys of what is new are known before it is written.
+"""
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import orjson
 
 from visage.errors import AlreadyThere
-from visage.search.base import Enrolment, NewPerson, Person, StoredFace
+from visage.search.base import Enrolment, NewFace, NewPerson, Person, StoredFace
 from visage.search.embedded.records import FACE, PERSON, State, as_json, face_of, find, in_groups, person_of
 
 # So many ids of one question: SQLite reads them as one JSON text.
@@ -16,127 +22,129 @@ _GROUP = 2000
 Enrolled = list[tuple[Person, list[StoredFace]]]
 
 
+@dataclass(slots=True, eq=False)
+class _Write:
+    """What is there, what is to be there, and which of it is to be written."""
+
+    state: State
+    now: float
+    next_person: int
+    next_face: int
+    persons: dict[str, tuple[int, Person]]  # id → key
+    faces: dict[str, tuple[int, StoredFace]]  # id → key of the person
+    made: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    crops: list[tuple[int, bytes]] = field(default_factory=list)
+
+
 def enrol(connection: sqlite3.Connection, name: str, enrolments: Sequence[Enrolment]) -> Enrolled:
     """Within a transaction. What is there already stays. Raises CollectionMissing, and AlreadyThere for a face that
     another person has.
     """
     state = find(connection, name)
-    version, now = state.version + 1, time.time()
-    made = _make_persons(connection, state, [e.person for e in enrolments], version, now)
-    keys = _keys(connection, state, {e.person.id for e in enrolments})
-    faces = _make_faces(connection, state, enrolments, keys, now)
-    _count(connection, faces, version, now)
-    connection.execute(
-        "UPDATE collections SET version = ?, persons = persons + ?, faces = faces + ? WHERE key = ?",
-        (version, made, sum(faces.values()), state.key),
+    write = _Write(
+        state,
+        time.time(),
+        _next(connection, "persons"),
+        _next(connection, "faces"),
+        {
+            row[1]: (row[0], person_of(row[1:]))
+            for row in _persons(connection, state, {e.person.id for e in enrolments})
+        },
+        {row[1]: (row[0], face_of(row[1:])) for row in _faces(connection, state, enrolments)},
     )
-    return _answers(connection, state, enrolments)
-
-
-def _make_persons(
-    connection: sqlite3.Connection, state: State, persons: Sequence[NewPerson], version: int, now: float
-) -> int:
-    before = connection.total_changes
-    connection.executemany(
-        "INSERT INTO persons (collection, id, name, metadata, created, updated, version) VALUES (?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT DO NOTHING",
-        [(state.key, p.id, p.name or "", as_json(p.metadata or {}), now, now, version) for p in persons],
-    )
-    made = connection.total_changes - before
-    changes = [
-        (p.name, None if p.metadata is None else as_json(p.metadata), now, version, state.key, p.id)
-        for p in persons
-        if p.name is not None or p.metadata is not None
-    ]
-    connection.executemany(
-        "UPDATE persons SET name = coalesce(?1, name), metadata = coalesce(?2, metadata), updated = ?3, version = ?4 "
-        "WHERE collection = ?5 AND id = ?6 AND (name <> coalesce(?1, name) OR metadata <> coalesce(?2, metadata))",
-        changes,
-    )
-    return made
-
-
-def _keys(connection: sqlite3.Connection, state: State, ids: Iterable[str]) -> dict[str, int]:
-    """id → key of persons."""
-    return {
-        row[0]: row[1]
-        for group in in_groups(ids, _GROUP)
-        for row in connection.execute(
-            "SELECT id, key FROM persons WHERE collection = ? AND id IN (SELECT value FROM json_each(?))",
-            (state.key, orjson.dumps(group).decode()),
-        )
-    }
-
-
-def _make_faces(
-    connection: sqlite3.Connection, state: State, enrolments: Sequence[Enrolment], keys: dict[str, int], now: float
-) -> dict[int, int]:
-    """How many faces each person (key) has got."""
-    wanted = {face.id: keys[e.person.id] for e in enrolments for face in e.faces}
-    there = _owners(connection, state, wanted)
-    made: dict[int, int] = {}
-    rows, crops = [], []
     for enrolment in enrolments:
-        person = keys[enrolment.person.id]
+        key = _person(write, enrolment.person)
         for face in enrolment.faces:
-            if there.setdefault(face.id, person) != person:
-                raise AlreadyThere(f"the face {face.id!r} is another person's, not {enrolment.person.id!r}'s")
-            if wanted.pop(face.id, None) is None or face.id in there.known:
-                continue
-            vector = memoryview(face.vector.astype("<f4", copy=False)).cast("B")
-            rows.append((state.key, person, face.id, as_json(face.about), now, face.crop is not None, bytes(vector)))
-            made[person] = made.get(person, 0) + 1
-            if face.crop is not None:
-                crops.append((face.crop, state.key, face.id))
-    connection.executemany(
-        "INSERT INTO faces (collection, person, id, about, created, cropped, vector) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
-    )
-    connection.executemany(
-        "INSERT INTO crops (face, png) SELECT key, ? FROM faces WHERE collection = ? AND id = ?", crops
-    )
-    return made
+            _face(write, key, enrolment.person.id, face)
+    _written(connection, write)
+    return [(write.persons[e.person.id][1], [write.faces[face.id][1] for face in e.faces]) for e in enrolments]
 
 
-class _Owned(dict[str, int]):
-    """Face id → person key; `known`: the ids that were in the table before."""
+def _next(connection: sqlite3.Connection, table: str) -> int:
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return 1 if row is None else int(row[0]) + 1
 
-    known: frozenset[str] = frozenset()
 
-
-def _owners(connection: sqlite3.Connection, state: State, ids: Iterable[str]) -> _Owned:
-    owned = _Owned(
-        (row[0], row[1])
-        for group in in_groups(ids, _GROUP)
-        for row in connection.execute(
-            "SELECT id, person FROM faces WHERE collection = ? AND id IN (SELECT value FROM json_each(?))",
+def _persons(connection: sqlite3.Connection, state: State, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    for group in in_groups(ids, _GROUP):
+        yield from connection.execute(
+            f"SELECT p.key, {PERSON} FROM persons p WHERE p.collection = ? AND p.id IN (SELECT value FROM json_each(?))",
             (state.key, orjson.dumps(group).decode()),
         )
-    )
-    owned.known = frozenset(owned)
-    return owned
 
 
-def _count(connection: sqlite3.Connection, faces: dict[int, int], version: int, now: float) -> None:
-    connection.executemany(
-        "UPDATE persons SET faces = faces + ?, updated = ?, version = ? WHERE key = ?",
-        [(count, now, version, person) for person, count in faces.items()],
-    )
-
-
-def _answers(connection: sqlite3.Connection, state: State, enrolments: Sequence[Enrolment]) -> Enrolled:
-    persons: dict[str, Person] = {}
-    faces: dict[str, StoredFace] = {}
-    for group in in_groups({e.person.id for e in enrolments}, _GROUP):
-        for row in connection.execute(
-            f"SELECT {PERSON} FROM persons p WHERE p.collection = ? AND p.id IN (SELECT value FROM json_each(?))",
-            (state.key, orjson.dumps(group).decode()),
-        ):
-            persons[row[0]] = person_of(row)
+def _faces(connection: sqlite3.Connection, state: State, enrolments: Sequence[Enrolment]) -> Iterator[tuple[Any, ...]]:
     for group in in_groups((face.id for e in enrolments for face in e.faces), _GROUP):
-        for row in connection.execute(
-            f"SELECT {FACE} FROM faces f JOIN persons p ON p.key = f.person WHERE f.collection = ? "
+        yield from connection.execute(
+            f"SELECT p.key, {FACE} FROM faces f JOIN persons p ON p.key = f.person WHERE f.collection = ? "
             "AND f.id IN (SELECT value FROM json_each(?))",
             (state.key, orjson.dumps(group).decode()),
-        ):
-            faces[row[0]] = face_of(row)
-    return [(persons[e.person.id], [faces[face.id] for face in e.faces]) for e in enrolments]
+        )
+
+
+def _person(write: _Write, new: NewPerson) -> int:
+    """The key of the person, who is made or changed where that is needed."""
+    there = write.persons.get(new.id)
+    if there is None:
+        key = write.next_person
+        write.next_person += 1
+        metadata = dict(new.metadata or {})
+        write.persons[new.id] = (key, Person(new.id, new.name or "", metadata, write.now, write.now, 0))
+        write.made.add(new.id)
+        return key
+    key, person = there
+    name = person.name if new.name is None else new.name
+    metadata = person.metadata if new.metadata is None else dict(new.metadata)
+    if (name, metadata) != (person.name, person.metadata):
+        write.persons[new.id] = (key, replace(person, name=name, metadata=metadata, updated=write.now))
+        write.changed.add(new.id)
+    return key
+
+
+def _face(write: _Write, key: int, person: str, new: NewFace) -> None:
+    there = write.faces.get(new.id)
+    if there is not None:
+        if there[0] != key:
+            raise AlreadyThere(f"the face {new.id!r} is another person's, not {person!r}'s")
+        return
+    face = write.next_face
+    write.next_face += 1
+    write.faces[new.id] = (key, StoredFace(new.id, person, dict(new.about), write.now, new.crop is not None))
+    vector = np.ascontiguousarray(new.vector, "<f4").tobytes()
+    about = as_json(new.about)
+    write.rows.append((face, write.state.key, key, new.id, about, write.now, new.crop is not None, vector))
+    if new.crop is not None:
+        write.crops.append((face, new.crop))
+    owner = write.persons[person][1]
+    write.persons[person] = (key, replace(owner, faces=owner.faces + 1, updated=write.now))
+    write.changed.add(person)
+
+
+def _written(connection: sqlite3.Connection, write: _Write) -> None:
+    version, collection = write.state.version + 1, write.state.key
+    changed = [write.persons[id] for id in write.changed - write.made]
+    connection.executemany(
+        "INSERT INTO persons (key, collection, id, name, metadata, created, updated, faces, version) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (key, collection, p.id, p.name, as_json(p.metadata), p.created, p.updated, p.faces, version)
+            for key, p in sorted((write.persons[id] for id in write.made), key=lambda pair: pair[0])
+        ],
+    )
+    connection.executemany(
+        "UPDATE persons SET name = ?, metadata = ?, updated = ?, faces = ?, version = ? WHERE key = ?",
+        [(p.name, as_json(p.metadata), p.updated, p.faces, version, key) for key, p in changed],
+    )
+    connection.executemany(
+        "INSERT INTO faces (key, collection, person, id, about, created, cropped, vector) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        write.rows,
+    )
+    connection.executemany("INSERT INTO crops (face, png) VALUES (?, ?)", write.crops)
+    if write.made or changed or write.rows:
+        connection.execute(
+            "UPDATE collections SET version = ?, persons = persons + ?, faces = faces + ? WHERE key = ?",
+            (version, len(write.made), len(write.rows), collection),
+        )

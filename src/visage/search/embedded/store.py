@@ -125,9 +125,7 @@ class EmbeddedStore:
         with self._readers.reading() as connection:
             return [state.collection for state in states(connection, after, limit)]
 
-    def describe(
-        self, name: str, /, *, description: str | None = None, metadata: Metadata | None = None
-    ) -> Collection:
+    def describe(self, name: str, /, *, description: str | None = None, metadata: Metadata | None = None) -> Collection:
         def work(connection: sqlite3.Connection, state: State) -> Collection:
             connection.execute(
                 "UPDATE collections SET description = coalesce(?, description), metadata = coalesce(?, metadata) "
@@ -353,7 +351,9 @@ def _hold_unit(whose: str, vectors: Sequence[Floats] | Floats, dimension: int) -
     """Raises EmbeddingMismatch."""
     for vector in vectors:
         if vector.shape != (dimension,):
-            raise EmbeddingMismatch(f"{whose}: a vector of {vector.shape} numbers, where the collection's have {dimension}")
+            raise EmbeddingMismatch(
+                f"{whose}: a vector of {vector.shape} numbers, where the collection's have {dimension}"
+            )
     if not len(vectors):
         return
     lengths = np.linalg.norm(np.asarray(vectors, np.float32), axis=1)
