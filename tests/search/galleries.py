@@ -22,7 +22,7 @@ def unit(count: int, *, seed: int = 0, dimension: int = DIMENSION) -> Floats:
 
 
 def enrolment(person: str, faces: Sequence[tuple[str, Floats]] = (), **others: Any) -> Enrolment:
-    return Enrolment(NewPerson(person, **others), [NewFace(id, vector) for id, vector in faces])
+    return Enrolment(NewPerson(person, **others), [NewFace(face, vector) for face, vector in faces])
 
 
 def many(vectors: Floats, prefix: str = "") -> list[Enrolment]:

@@ -135,7 +135,7 @@ class Gallery(RuleBasedStateMachine):
             }
             exported = {face.id: vector for _, face, vector in store.export("staff")}
             assert exported.keys() == {f"f{i}" for i in self.faces}
-            assert all(np.array_equal(VECTORS[int(id[1:])], vector) for id, vector in exported.items())
+            assert all(np.array_equal(VECTORS[int(face[1:])], vector) for face, vector in exported.items())
 
 
 TestGallery = Gallery.TestCase

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from visage.errors import AlreadyThere
-from visage.search.base import Enrolment, NewFace, NewPerson, Person, StoredFace
+from visage.search.base import Enrolment, Metadata, NewFace, NewPerson, Person, StoredFace
 from visage.search.embedded.records import FACE, PERSON, State, as_json, face_of, find, in_groups, person_of
 
 # So many ids of one question: SQLite reads them as one JSON text.
@@ -70,7 +70,8 @@ def _next(connection: sqlite3.Connection, table: str) -> int:
 def _persons(connection: sqlite3.Connection, state: State, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
     for group in in_groups(ids, _GROUP):
         yield from connection.execute(
-            f"SELECT p.key, {PERSON} FROM persons p WHERE p.collection = ? AND p.id IN (SELECT value FROM json_each(?))",
+            f"SELECT p.key, {PERSON} FROM persons p WHERE p.collection = ? "
+            "AND p.id IN (SELECT value FROM json_each(?))",
             (state.key, orjson.dumps(group).decode()),
         )
 
@@ -90,13 +91,12 @@ def _person(write: _Write, new: NewPerson) -> int:
     if there is None:
         key = write.next_person
         write.next_person += 1
-        metadata = dict(new.metadata or {})
-        write.persons[new.id] = (key, Person(new.id, new.name or "", metadata, write.now, write.now, 0))
+        write.persons[new.id] = (key, Person(new.id, new.name or "", dict(new.metadata or {}), write.now, write.now, 0))
         write.made.add(new.id)
         return key
     key, person = there
     name = person.name if new.name is None else new.name
-    metadata = person.metadata if new.metadata is None else dict(new.metadata)
+    metadata: Metadata = person.metadata if new.metadata is None else dict(new.metadata)
     if (name, metadata) != (person.name, person.metadata):
         write.persons[new.id] = (key, replace(person, name=name, metadata=metadata, updated=write.now))
         write.changed.add(new.id)
@@ -124,13 +124,13 @@ def _face(write: _Write, key: int, person: str, new: NewFace) -> None:
 
 def _written(connection: sqlite3.Connection, write: _Write) -> None:
     version, collection = write.state.version + 1, write.state.key
-    changed = [write.persons[id] for id in write.changed - write.made]
+    changed = [write.persons[person] for person in write.changed - write.made]
     connection.executemany(
         "INSERT INTO persons (key, collection, id, name, metadata, created, updated, faces, version) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (key, collection, p.id, p.name, as_json(p.metadata), p.created, p.updated, p.faces, version)
-            for key, p in sorted((write.persons[id] for id in write.made), key=lambda pair: pair[0])
+            for key, p in sorted((write.persons[person] for person in write.made), key=lambda pair: pair[0])
         ],
     )
     connection.executemany(

@@ -16,7 +16,7 @@ from visage.faces import Floats
 from visage.search.embedded.ranking import Asked, Best
 from visage.search.embedded.segment import Rows
 
-# Neighbours a node, and how widely is looked while building and asking: faiss' own names are M, efConstruction, efSearch.
+# Neighbours a node, and how widely is looked while building and asking: faiss calls them M, efConstruction, efSearch.
 _NEIGHBOURS = 32
 _BUILD = 100
 _LEAST_WIDTH = 64

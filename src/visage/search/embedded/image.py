@@ -75,7 +75,7 @@ class Image:
         covered = known[-1].last if known else 0
         self._load(connection, state, known)
         self._tail.drop_until(covered)
-        self._take_in(connection, state, max(covered, self._tail.last))
+        self._take_in(connection, state, max(covered, self._tail.last), self._tail)
         gone = removed_after(connection, state.key, self._removed)
         for rows in self._parts():
             rows.forget(gone)
@@ -94,8 +94,7 @@ class Image:
             mapped[segment.key] = rows
         self._mapped = mapped
 
-    def _take_in(self, connection: sqlite3.Connection, state: State, after: int) -> None:
-        assert self._tail is not None
+    def _take_in(self, connection: sqlite3.Connection, state: State, after: int, tail: "_Tail") -> None:
         most = 4 * most_in_memory(state.collection.faces)
         new = connection.execute(
             "SELECT count(*) FROM (SELECT 1 FROM faces WHERE collection = ? AND key > ? LIMIT ?)",
@@ -104,7 +103,7 @@ class Image:
         if new > most:
             raise Behind
         for rows in rows_after(connection, state, after):
-            self._tail.add(rows)
+            tail.add(rows)
 
 
 class _Tail:

@@ -1,9 +1,9 @@
 """The inner loops of exact search, compiled: similarities of rows and probes, and the best of them.
 
-They read the rows where they lie, in a file mapped into memory that all worker processes share: a library's index would
-hold a copy a process. Measured for 100,000 × 512 on two cores (benchmarks/search.py prints it anew): 7 ms for a probe in
-float32, where numpy's product takes 14 to 20 and faiss' flat index 28 to 40; 4 ms in float16 and in int8; for several
-probes at once each row is loaded once for four of them.
+They read the rows where they lie, in a file mapped into memory that all worker processes share: a library's index
+would hold a copy a process. Measured for 100,000 × 512 on two cores (benchmarks/search.py prints it anew): 7 ms for a
+probe in float32, where numpy's product takes 14 to 20 and faiss' flat index 28 to 40; 4 ms in float16 and in int8. Of
+several probes, four are held against a row at once, which is loaded for all of them.
 """
 
 from collections.abc import Callable
@@ -23,14 +23,16 @@ from visage.search.base import Precision
 _SUMS = {"contract", "reassoc"}
 
 
-@intrinsic
-def _half(_: Any, __: Any) -> Any:
+def _half_of(_: Any, __: Any) -> Any:
     """The number whose float16 bits these are; the processor converts sixteen at once."""
 
     def generate(_: Any, builder: Any, ___: Any, arguments: Any) -> Any:
         return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
 
     return types.float32(types.uint16), generate
+
+
+_half: Any = intrinsic(_half_of)
 
 
 @compiled(fastmath=_SUMS)

@@ -57,13 +57,13 @@ def state_of(row: Sequence[Any]) -> State:
 
 
 def person_of(row: Sequence[Any]) -> Person:
-    id, name, metadata, created, updated, faces = row
-    return Person(id, name, orjson.loads(metadata), created, updated, faces)
+    person, name, metadata, created, updated, faces = row
+    return Person(person, name, orjson.loads(metadata), created, updated, faces)
 
 
 def face_of(row: Sequence[Any]) -> StoredFace:
-    id, person, about, created, cropped = row
-    return StoredFace(id, person, orjson.loads(about), created, bool(cropped))
+    face, person, about, created, cropped = row
+    return StoredFace(face, person, orjson.loads(about), created, bool(cropped))
 
 
 def find(connection: sqlite3.Connection, name: str) -> State:

@@ -81,7 +81,7 @@ def write(path: Path, precision: Precision, dimension: int, chunks: Iterable[Row
             file.write(b"\0" * _PAGE)
             for chunk in chunks:
                 rows = chunk[np.asarray(chunk.persons) >= 0]
-                file.write(memoryview(np.ascontiguousarray(rows.vectors)).cast("B") if len(rows) else b"")
+                file.write(np.ascontiguousarray(rows.vectors).tobytes())
                 written += len(rows)
                 scales.append(rows.scales)
                 persons.append(rows.persons)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -338,8 +338,8 @@ def _remove(connection: sqlite3.Connection, state: State, faces: Sequence[int]) 
     return _changed(connection, state)
 
 
-def _find_face(connection: sqlite3.Connection, state: State, face: str, columns: str) -> tuple[int, ...]:
-    row: tuple[int, ...] | None = connection.execute(
+def _find_face(connection: sqlite3.Connection, state: State, face: str, columns: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(
         f"SELECT {columns} FROM faces WHERE collection = ? AND id = ?", (state.key, face)
     ).fetchone()
     if row is None:
