@@ -42,6 +42,21 @@ def test_the_edges_are_measured_by_every_way() -> None:
     assert all(float(number) > 0 for row in rows for number in row[2:])
 
 
+def test_the_gallery_is_measured_whole(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.search", "--rows", "3000", "--folder", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPO / "src"), str(REPO)])}
+    done = subprocess.run(command, check=False, cwd=REPO, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    rows = {
+        line.split("|")[1].strip(): line.split("|")[3] for line in done.stdout.splitlines() if line.startswith("| ")
+    }
+    for name in ("fp32: recall of ten", "fp16: recall of ten", "int8, the best 40 weighed again: recall of ten"):
+        assert float(rows[name]) >= 0.99
+    for name in ("fp32: ten best persons", "memory of 3 processes to the raw vectors", "start to first answer"):
+        assert float(rows[name].split()[0]) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def script() -> Any:
     return _module("extra_sizes")

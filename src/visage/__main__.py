@@ -1,11 +1,11 @@
-"""`visage serve | prepare | models | doctor | triton-repo`."""
+"""`visage serve | prepare | models | doctor | triton-repo | collections`."""
 
 import argparse
 import sys
 from types import ModuleType
 
 from visage import __version__
-from visage.cli import doctor, models, prepare, serve, triton_repo
+from visage.cli import collections, doctor, models, prepare, serve, triton_repo
 from visage.errors import VisageError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -14,6 +14,7 @@ COMMANDS: dict[str, ModuleType] = {
     "models": models,
     "doctor": doctor,
     "triton-repo": triton_repo,
+    "collections": collections,
 }
 
 

@@ -24,7 +24,16 @@ VisageError
  │   ├─ DeadlineExceeded
  │   ├─ ModelUnavailable   a network that was unloaded while idle cannot be loaded again
  │   └─ NotReady
- └─ InferenceFailed        a network did not return an answer
+ ├─ InferenceFailed        a network did not return an answer
+ ├─ Unauthorised           the caller has not shown who they are, or may not do this
+ │   └─ Forbidden
+ └─ SearchError            galleries
+     ├─ CollectionMissing
+     ├─ PersonMissing
+     ├─ FaceMissing
+     ├─ AlreadyThere
+     ├─ EmbeddingMismatch  vectors of another recogniser, or of another length
+     └─ StoreUnavailable   worth trying again
 """
 
 from typing import ClassVar
@@ -136,3 +145,45 @@ class NotReady(Overloaded):
 
 class InferenceFailed(VisageError):
     title = "Inference failed"
+
+
+class Unauthorised(VisageError):
+    title = "Unauthorised"
+
+
+class Forbidden(Unauthorised):
+    title = "Forbidden"
+
+
+class SearchError(VisageError):
+    title = "Search error"
+
+
+class CollectionMissing(SearchError):
+    title = "No such collection"
+
+
+class PersonMissing(SearchError):
+    title = "No such person"
+
+
+class FaceMissing(SearchError):
+    title = "No such face"
+
+
+class AlreadyThere(SearchError):
+    title = "Already there"
+
+
+class EmbeddingMismatch(SearchError):
+    title = "Embedding mismatch"
+
+
+class StoreUnavailable(SearchError):
+    """`retry_after` is a whole number of seconds."""
+
+    title = "Store unavailable"
+
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after

@@ -282,6 +282,13 @@ class Settings(BaseModel):
         10.0, "Seconds for fetching one picture, redirects included", "URL_TIMEOUT", gt=0, le=600
     )
 
+    # Galleries
+    data_dir: Path = _setting(
+        Path("data"),
+        "Folder of the galleries, and of what else the service remembers; made at the first write",
+        "DATA_DIR",
+    )
+
     # Limits
     max_requests: int = _setting(128, "Requests inside at once; further ones are answered 503", "MAX_REQUESTS", ge=1)
     request_timeout: float = _setting(

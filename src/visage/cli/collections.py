@@ -1,0 +1,96 @@
+"""The galleries by hand: what there is, take what was deleted out of the files, carry one to another store."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from visage import logs
+from visage.cli import table
+from visage.search.base import Collection, Store
+from visage.search.moving import move
+from visage.search.places import open_place
+from visage.settings import Settings
+
+ABOUT = "List, compact and move collections of faces."
+
+log = logging.getLogger("visage.collections")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="what", required=True)
+    listing = commands.add_parser("list", help="every collection", description="Every collection of a store.")
+    listing.set_defaults(run_collections=_list)
+    compacting = commands.add_parser(
+        "compact",
+        help="leave no byte of what was deleted in the files",
+        description="Leave no byte of what was deleted in the files; the service may run meanwhile.",
+    )
+    compacting.set_defaults(run_collections=_compact)
+    for command in (listing, compacting):
+        command.add_argument("--at", metavar="PLACE", help="a folder as DATA_DIR names one, or a store's address")
+    moving = commands.add_parser(
+        "move",
+        help="copy a collection into another store and hold the copy against the original",
+        description="Copy a collection into another store and compare counts, vectors and answers. The original stays.",
+    )
+    moving.set_defaults(run_collections=_move)
+    moving.add_argument("name")
+    moving.add_argument("--from", dest="source", metavar="PLACE", help="DATA_DIR unless given")
+    moving.add_argument("--to", dest="target", metavar="PLACE", required=True)
+    moving.add_argument("--as", dest="new_name", metavar="NAME", help="the copy's name")
+
+
+def run(given: argparse.Namespace) -> int:
+    settings, said = Settings.load()
+    logs.configure(settings.log_level, settings.log_format)
+    for line in said:
+        log.warning(line)
+    return int(given.run_collections(given, str(settings.data_dir)))
+
+
+def _list(given: argparse.Namespace, data_dir: str) -> int:
+    with _opened(given.at or data_dir) as store:
+        rows = [
+            (c.name, c.recogniser.name, c.recogniser.dimension, c.precision, c.index, c.persons, c.faces)
+            for c in _every(store)
+        ]
+    print(table.lines(("name", "network", "numbers", "precision", "index", "persons", "faces"), rows))
+    return 0
+
+
+def _compact(given: argparse.Namespace, data_dir: str) -> int:
+    with _opened(given.at or data_dir) as store:
+        store.compact()
+    return 0
+
+
+def _move(given: argparse.Namespace, data_dir: str) -> int:
+    with _opened(given.source or data_dir) as source, _opened(given.target) as target:
+        moved = move(source, target, given.name, new_name=given.new_name, told=_told)
+    print(
+        f"{given.new_name or given.name}: {moved.persons} persons with {moved.faces} faces are in {given.target}; "
+        f"{moved.asked} questions were answered alike by both"
+    )
+    return 0
+
+
+def _told(persons: int) -> None:
+    print(f"{persons} persons copied", file=sys.stderr, flush=True)
+
+
+def _every(store: Store) -> Iterator[Collection]:
+    after = ""
+    while page := store.collections(after=after):
+        yield from page
+        after = page[-1].name
+
+
+@contextmanager
+def _opened(place: str) -> Iterator[Store]:
+    store = open_place(place)
+    try:
+        yield store
+    finally:
+        store.close()

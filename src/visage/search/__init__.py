@@ -1,0 +1,1 @@
+"""Who is this? Galleries of enrolled faces, and the search in them."""

@@ -1,0 +1,99 @@
+"""The optional index: a graph of neighbours (HNSW), quick and not exact.
+
+Yu. Malkov, D. Yashunin: Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small
+World graphs, 2016 (arXiv 1603.09320); faiss computes it. Each process builds one from the segments when it first
+searches, and keeps it in its own memory, with a float32 copy of every vector: for few processes and many questions.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from visage.errors import BackendUnavailable
+from visage.faces import Floats
+from visage.search.embedded.ranking import Asked, Best
+from visage.search.embedded.segment import Rows
+
+# Neighbours a node, and how widely is looked while building and asking: faiss calls them M, efConstruction, efSearch.
+_NEIGHBOURS = 32
+_BUILD = 100
+_LEAST_WIDTH = 64
+_CHUNK = 8192
+
+
+def faiss() -> Any:
+    """The library. Raises BackendUnavailable."""
+    try:
+        import faiss as library  # optional, and dear to load
+    except ImportError as exc:
+        raise BackendUnavailable("index hnsw needs faiss: pip install visage[search], or use exact") from exc
+    return library
+
+
+class Graph:
+    """Rows in the order in which they came; those that are gone stay as ways to others."""
+
+    def __init__(self, dimension: int) -> None:
+        self._faiss = faiss()
+        self._lock = threading.Lock()
+        self._index = self._faiss.IndexHNSWFlat(dimension, _NEIGHBOURS, self._faiss.METRIC_INNER_PRODUCT)
+        self._index.hnsw.efConstruction = _BUILD
+        self._keys = np.empty(0, np.int64)
+
+    def nearest(self, parts: Sequence[Rows], asked: Asked) -> Best:
+        """Wider and wider until every list is full, or all rows have been asked for."""
+        with self._lock:
+            self._add(parts)
+            persons = self._persons(parts, asked)
+            best = Best.none(asked)
+            for q in range(len(asked.probes)):
+                one = Best(best.similarities[q : q + 1], best.persons[q : q + 1], best.keys[q : q + 1])
+                self._ask(asked.probes[q : q + 1], persons, asked, one)
+            return best
+
+    def _ask(self, probe: Floats, persons: "np.ndarray[Any, np.dtype[np.int32]]", asked: Asked, one: Best) -> None:
+        chosen = persons >= 0
+        among = self._faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+        count, all_of_them = min(4 * asked.top, len(persons)), int(chosen.sum())
+        while count:
+            settings = self._faiss.SearchParametersHNSW(sel=among, efSearch=max(_LEAST_WIDTH, 2 * count))
+            scores, places = self._index.search(probe, count, params=settings)
+            there = places[0] >= 0
+            rows = places[0][there]
+            one.let_in(scores[:, there], persons[rows], self._keys[rows], asked)
+            enough = one.persons[0, -1] >= 0 or (len(rows) and scores[0, there][-1] < asked.threshold)
+            if enough or count >= min(all_of_them, len(persons)) or len(rows) < count:
+                return
+            count = min(4 * count, len(persons))
+
+    def _add(self, parts: Sequence[Rows]) -> None:
+        last = int(self._keys[-1]) if len(self._keys) else 0
+        for part in parts:
+            new = part[int(np.searchsorted(part.keys, last, "right")) :]
+            for start in range(0, len(new), _CHUNK):
+                self._index.add(_decoded(new[start : start + _CHUNK]))
+            self._keys = np.concatenate([self._keys, new.keys])
+            last = int(self._keys[-1]) if len(self._keys) else 0
+
+    def _persons(self, parts: Sequence[Rows], asked: Asked) -> "np.ndarray[Any, np.dtype[np.int32]]":
+        """(n,) whose each node is; −1 of those who are gone or not asked for."""
+        persons = np.full(len(self._keys), -1, np.int32)
+        for part in parts:
+            alive = part.persons >= 0
+            if len(asked.allowed):
+                inside = np.where(alive & (part.persons < len(asked.allowed)), part.persons, 0)
+                alive &= (asked.allowed[inside] != 0) & (part.persons < len(asked.allowed))
+            places = np.searchsorted(self._keys, part.keys[alive])
+            persons[places] = part.persons[alive]
+        return persons
+
+
+def _decoded(rows: Rows) -> Floats:
+    """float32 (n, D)."""
+    if rows.precision == "fp16":
+        return rows.vectors.view(np.float16).astype(np.float32)
+    if rows.precision == "int8":
+        return np.asarray(rows.vectors * rows.scales[:, None], np.float32)
+    return np.ascontiguousarray(rows.vectors, np.float32)

@@ -1,0 +1,362 @@
+"""The embedded store: SQLite is the truth, the image in memory answers."""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from visage.errors import AlreadyThere, EmbeddingMismatch, FaceMissing, SearchError
+from visage.faces import Floats
+from visage.search.base import (
+    Collection,
+    Enrolment,
+    Match,
+    Metadata,
+    NewCollection,
+    Person,
+    Question,
+    StoredFace,
+)
+from visage.search.embedded import database
+from visage.search.embedded.enrolling import enrol
+from visage.search.embedded.graph import Graph, faiss
+from visage.search.embedded.image import Behind, Image
+from visage.search.embedded.masks import Masks
+from visage.search.embedded.ranking import Asked, Best, Ranker
+from visage.search.embedded.records import (
+    FACE,
+    PERSON,
+    State,
+    as_json,
+    face_of,
+    find,
+    find_person,
+    floats,
+    in_groups,
+    person_of,
+    states,
+)
+from visage.search.embedded.searching import asked_of, matches, nearest
+from visage.search.embedded.segment import Rows, Unreadable
+from visage.search.embedded.upkeep import Upkeep
+from visage.search.embedded.writer import Writer
+from visage.search.filters import parse
+
+T = TypeVar("T")
+
+# How far from 1 the length of a vector may be that is called a unit vector.
+UNIT = 1e-3
+MOST_TOP = 10_000
+
+# A state is overtaken while it is read, or a segment replaced; seldom twice, never so often.
+_TRIES = 20
+_EXPORTED_AT_ONCE = 256
+
+
+@dataclass(slots=True, eq=False)
+class _Searched:
+    """What a process knows of a collection that it searches."""
+
+    image: Image
+    masks: Masks = field(default_factory=Masks)
+    graph: Graph | None = None
+
+
+class EmbeddedStore:
+    """`visage.search.base.Store` in a folder, which any number of processes of one machine may share.
+
+    `rescore`: int8 collections weigh the best again with the float32 vectors. `compact_after`: seconds after which
+    deletions are compacted by themselves; None: only by `compact`. `threads`: that search, as many as there are cores.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        rescore: bool = True,
+        compact_after: float | None = 120.0,
+        threads: int | None = None,
+    ) -> None:
+        database.create(folder)
+        self._folder = folder
+        self._rescore = rescore
+        self._readers = database.Readers(folder)
+        self._writer = Writer(folder)
+        self._upkeep = Upkeep(folder, self._readers, self._writer, compact_after)
+        self._ranker = Ranker(threads)
+        self._searched: dict[int, _Searched] = {}
+        self._lock = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Make the first search as quick as the second: the kernels are compiled once for an installation."""
+        self._ranker.warm_up()
+
+    def create(self, new: NewCollection, /) -> Collection:
+        if new.index == "hnsw":
+            faiss()
+        r = new.recogniser
+        values = (new.name, r.name, r.sha256, r.preprocess, r.dimension, new.precision, new.index)
+
+        def work(connection: sqlite3.Connection) -> Collection:
+            try:
+                connection.execute(
+                    "INSERT INTO collections (name, model, sha256, preprocess, dimension, precision, kind, "
+                    "description, metadata, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*values, new.description, as_json(new.metadata), time.time()),
+                )
+            except sqlite3.IntegrityError as exc:
+                raise AlreadyThere(f"there is a collection {new.name!r} already") from exc
+            return find(connection, new.name).collection
+
+        return self._writer.do(work)
+
+    def collection(self, name: str, /) -> Collection:
+        with self._reading(name) as (_, state):
+            return state.collection
+
+    def collections(self, *, after: str = "", limit: int = 100) -> list[Collection]:
+        with self._readers.reading() as connection:
+            return [state.collection for state in states(connection, after, limit)]
+
+    def describe(self, name: str, /, *, description: str | None = None, metadata: Metadata | None = None) -> Collection:
+        def work(connection: sqlite3.Connection, state: State) -> Collection:
+            connection.execute(
+                "UPDATE collections SET description = coalesce(?, description), metadata = coalesce(?, metadata) "
+                "WHERE key = ?",
+                (description, None if metadata is None else as_json(metadata), state.key),
+            )
+            return find(connection, name).collection
+
+        return self._write(name, work)
+
+    def drop(self, name: str, /) -> None:
+        def work(connection: sqlite3.Connection, state: State) -> int:
+            connection.execute(
+                "DELETE FROM crops WHERE face IN (SELECT key FROM faces WHERE collection = ?)", (state.key,)
+            )
+            for table in ("faces", "persons", "segments"):
+                connection.execute(f"DELETE FROM {table} WHERE collection = ?", (state.key,))
+            connection.execute("DELETE FROM collections WHERE key = ?", (state.key,))
+            # 0: of all faces. Their bytes are in the files until these are compacted.
+            connection.execute("INSERT INTO removed (collection, face, at) VALUES (?, 0, ?)", (state.key, time.time()))
+            return state.key
+
+        with self._lock:
+            self._searched.pop(self._write(name, work), None)
+
+    def enrol(self, name: str, enrolments: Sequence[Enrolment], /) -> list[tuple[Person, list[StoredFace]]]:
+        dimension = self.collection(name).recogniser.dimension
+        for enrolment in enrolments:
+            _hold_unit(f"person {enrolment.person.id!r}", [face.vector for face in enrolment.faces], dimension)
+        enrolled = self._writer.do(lambda connection: enrol(connection, name, enrolments))
+        self._upkeep.wrote(sum(len(enrolment.faces) for enrolment in enrolments))
+        return enrolled
+
+    def person(self, name: str, person: str, /) -> Person:
+        with self._reading(name) as (connection, state):
+            return find_person(connection, state, person)[1]
+
+    def persons(
+        self, name: str, /, *, after: str = "", limit: int = 100, where: Metadata | None = None
+    ) -> list[Person]:
+        wanted = parse(where)
+        with self._reading(name) as (connection, state):
+            rows = connection.execute(
+                f"SELECT {PERSON} FROM persons p WHERE p.collection = ? AND p.id > ? ORDER BY p.id", (state.key, after)
+            )
+            found: list[Person] = []
+            while len(found) < limit and (row := rows.fetchone()) is not None:
+                person = person_of(row)
+                if wanted.holds(person.metadata):
+                    found.append(person)
+            return found
+
+    def rename(
+        self, name: str, person: str, /, *, new_name: str | None = None, metadata: Metadata | None = None
+    ) -> Person:
+        def work(connection: sqlite3.Connection, state: State) -> Person:
+            key, _ = find_person(connection, state, person)
+            version = _changed(connection, state)
+            connection.execute(
+                "UPDATE persons SET name = coalesce(?, name), metadata = coalesce(?, metadata), updated = ?, "
+                "version = ? WHERE key = ?",
+                (new_name, None if metadata is None else as_json(metadata), time.time(), version, key),
+            )
+            return find_person(connection, state, person)[1]
+
+        return self._write(name, work)
+
+    def forget(self, name: str, person: str, /) -> None:
+        def work(connection: sqlite3.Connection, state: State) -> None:
+            key, _ = find_person(connection, state, person)
+            faces = [row[0] for row in connection.execute("SELECT key FROM faces WHERE person = ?", (key,))]
+            _remove(connection, state, faces)
+            connection.execute("DELETE FROM persons WHERE key = ?", (key,))
+            connection.execute("UPDATE collections SET persons = persons - 1 WHERE key = ?", (state.key,))
+
+        self._write(name, work)
+
+    def faces(self, name: str, person: str, /, *, after: str = "", limit: int = 100) -> list[StoredFace]:
+        with self._reading(name) as (connection, state):
+            key, _ = find_person(connection, state, person)
+            rows = connection.execute(
+                f"SELECT {FACE} FROM faces f JOIN persons p ON p.key = f.person WHERE f.person = ? AND f.id > ? "
+                "ORDER BY f.id LIMIT ?",
+                (key, after, limit),
+            )
+            return [face_of(row) for row in rows]
+
+    def forget_face(self, name: str, face: str, /) -> None:
+        def work(connection: sqlite3.Connection, state: State) -> None:
+            key, person = _find_face(connection, state, face, "key, person")
+            version = _remove(connection, state, [key])
+            connection.execute(
+                "UPDATE persons SET faces = faces - 1, updated = ?, version = ? WHERE key = ?",
+                (time.time(), version, person),
+            )
+
+        self._write(name, work)
+
+    def crop(self, name: str, face: str, /) -> bytes | None:
+        with self._reading(name) as (connection, state):
+            (key,) = _find_face(connection, state, face, "key")
+            row = connection.execute("SELECT png FROM crops WHERE face = ?", (key,)).fetchone()
+            return None if row is None else bytes(row[0])
+
+    def vectors(self, name: str, faces: Sequence[str], /) -> Floats:
+        with self._reading(name) as (connection, state):
+            found = [_find_face(connection, state, face, "vector")[0] for face in faces]
+            return floats(found, state.collection.recogniser.dimension)
+
+    def search(self, name: str, probes: Floats, question: Question, /) -> list[list[Match]]:
+        if not 1 <= question.top <= MOST_TOP:
+            raise SearchError(f"top is {question.top}: at least 1, at most {MOST_TOP}")
+        for _ in range(_TRIES):
+            try:
+                with self._reading(name) as (connection, state):
+                    _hold_unit("a probe", probes, state.collection.recogniser.dimension)
+                    searched = self._searched_of(state)
+                    parts, version = searched.image.at(connection, state)
+                    if version == state.version:
+                        allowed = searched.masks.allowed(connection, state, question.where)
+                        asked = asked_of(np.ascontiguousarray(probes, np.float32), question, allowed)
+                        return matches(connection, self._best(connection, state, searched, parts, asked))
+            except Behind:
+                self._upkeep.fold(name, at_once=True)
+            except Unreadable:
+                self._upkeep.mend(name)
+        raise SearchError(f"{name!r} changes faster than it can be searched; try again")
+
+    def export(self, name: str, /) -> Iterator[tuple[Person, StoredFace, Floats]]:
+        """In the order of the persons' ids. A transaction for each few hundred persons: readers that are slow hold up
+        nobody. A face that is enrolled or removed meanwhile may be among them or not.
+        """
+        after = ""
+        while True:
+            with self._reading(name) as (connection, state):
+                some = connection.execute(
+                    f"SELECT p.key, {PERSON} FROM persons p WHERE p.collection = ? AND p.id > ? ORDER BY p.id LIMIT ?",
+                    (state.key, after, _EXPORTED_AT_ONCE),
+                ).fetchall()
+                dimension = state.collection.recogniser.dimension
+                found = [
+                    (person_of(row[1:]), face_of(face[:-1]), floats([face[-1]], dimension)[0])
+                    for row in some
+                    for face in connection.execute(
+                        f"SELECT {FACE}, f.vector FROM faces f JOIN persons p ON p.key = f.person WHERE f.person = ? "
+                        "ORDER BY f.id",
+                        (row[0],),
+                    )
+                ]
+            if not some:
+                return
+            after = some[-1][1]
+            yield from found
+
+    def compact(self, name: str | None = None, /) -> None:
+        """All collections share a file: with or without `name`, it is all of it that is compacted."""
+        if name is not None:
+            self.collection(name)
+        self._upkeep.compact()
+
+    def close(self) -> None:
+        self._upkeep.close()
+        self._writer.close()
+        self._readers.close()
+        self._ranker.close()
+        with self._lock:
+            self._searched.clear()
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[tuple[sqlite3.Connection, State]]:
+        with self._readers.reading() as connection:
+            yield connection, find(connection, name)
+
+    def _write(self, name: str, work: Callable[[sqlite3.Connection, State], T]) -> T:
+        return self._writer.do(lambda connection: work(connection, find(connection, name)))
+
+    def _searched_of(self, state: State) -> _Searched:
+        with self._lock:
+            if state.key not in self._searched:
+                self._searched[state.key] = _Searched(Image(self._folder, state.key))
+            return self._searched[state.key]
+
+    def _best(
+        self, connection: sqlite3.Connection, state: State, searched: _Searched, parts: list[Rows], asked: Asked
+    ) -> Best:
+        if state.collection.index == "exact":
+            return nearest(connection, state, self._ranker, parts, asked, rescore=self._rescore)
+        with self._lock:
+            searched.graph = searched.graph or Graph(state.collection.recogniser.dimension)
+        return searched.graph.nearest(parts, asked)
+
+
+def _changed(connection: sqlite3.Connection, state: State) -> int:
+    """The collection's next version."""
+    connection.execute("UPDATE collections SET version = ? WHERE key = ?", (state.version + 1, state.key))
+    return state.version + 1
+
+
+def _remove(connection: sqlite3.Connection, state: State, faces: Sequence[int]) -> int:
+    """The faces with these keys, and tell the images of all processes. Returns the collection's version."""
+    now = time.time()
+    connection.executemany(
+        "INSERT INTO removed (collection, face, at) VALUES (?, ?, ?)", [(state.key, face, now) for face in faces]
+    )
+    for group in in_groups(faces, 2000):
+        text = json.dumps(group)
+        connection.execute("DELETE FROM crops WHERE face IN (SELECT value FROM json_each(?))", (text,))
+        connection.execute("DELETE FROM faces WHERE key IN (SELECT value FROM json_each(?))", (text,))
+    connection.execute("UPDATE collections SET faces = faces - ? WHERE key = ?", (len(faces), state.key))
+    return _changed(connection, state)
+
+
+def _find_face(connection: sqlite3.Connection, state: State, face: str, columns: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(
+        f"SELECT {columns} FROM faces WHERE collection = ? AND id = ?", (state.key, face)
+    ).fetchone()
+    if row is None:
+        raise FaceMissing(f"there is no face {face!r} in {state.collection.name!r}")
+    return row
+
+
+def _hold_unit(whose: str, vectors: Sequence[Floats] | Floats, dimension: int) -> None:
+    """Raises EmbeddingMismatch."""
+    for vector in vectors:
+        if vector.shape != (dimension,):
+            raise EmbeddingMismatch(
+                f"{whose}: a vector of {vector.shape} numbers, where the collection's have {dimension}"
+            )
+    if not len(vectors):
+        return
+    lengths = np.linalg.norm(np.asarray(vectors, np.float32), axis=1)
+    if not (np.abs(lengths - 1) <= UNIT).all():  # a NaN is not
+        worst = float(lengths[np.argmax(np.nan_to_num(np.abs(lengths - 1), nan=np.inf))])
+        raise EmbeddingMismatch(f"{whose}: a vector of length {worst:.4g}, and not of unit length; divide by it")

@@ -1,0 +1,136 @@
+"""A collection from one store into another, and whether it arrived: counts, vectors, and the answers to questions."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+
+import numpy as np
+
+from visage.errors import SearchError
+from visage.search.base import (
+    Enrolment,
+    Index,
+    Match,
+    NewCollection,
+    NewFace,
+    NewPerson,
+    Person,
+    Precision,
+    Question,
+    Store,
+    StoredFace,
+)
+
+_TOGETHER = 500
+# So many faces are looked for in both stores, spread over the collection.
+_ASKED = 32
+_TOP = 5
+# Stores may add up in another order, and hold int8 or float16 rows.
+_CLOSE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What arrived. `asked`: questions that both stores answered alike."""
+
+    persons: int
+    faces: int
+    asked: int
+
+
+def move(
+    source: Store,
+    target: Store,
+    name: str,
+    *,
+    new_name: str | None = None,
+    precision: Precision | None = None,
+    index: Index | None = None,
+    told: Callable[[int], None] = lambda persons: None,
+) -> Moved:
+    """Copy a collection with persons, faces, crops and metadata, and hold the copy against the original. The times at
+    which they were made are those of the copy. `told` is called with the number of persons that have been copied.
+
+    What an interrupted move left is gone on with: nothing is made twice. Raises SearchError where a collection
+    of another recogniser has the name, and where the copy differs.
+    """
+    old, to = source.collection(name), new_name or name
+    wanted = NewCollection(
+        to, old.recogniser, precision or old.precision, index or old.index, old.description, old.metadata
+    )
+    if to not in _names(target):
+        target.create(wanted)
+    elif target.collection(to).recogniser != old.recogniser:
+        raise SearchError(f"{to!r} is there already, with vectors of another recogniser; give another name")
+    done = 0
+    people = _people(source, name)
+    while group := list(islice(people, _TOGETHER)):
+        target.enrol(to, group)
+        done += len(group)
+        told(done)
+    return _verified(source, name, target, to)
+
+
+def _names(store: Store) -> set[str]:
+    names: set[str] = set()
+    after = ""
+    while page := store.collections(after=after):
+        names |= {collection.name for collection in page}
+        after = page[-1].name
+    return names
+
+
+def _people(store: Store, name: str) -> Iterator[Enrolment]:
+    """Everybody, those without a face too: in `export` these are not."""
+    after = ""
+    while page := store.persons(name, after=after, limit=_TOGETHER):
+        for person in page:
+            yield Enrolment(NewPerson(person.id, person.name, person.metadata), list(_faces(store, name, person)))
+        after = page[-1].id
+
+
+def _faces(store: Store, name: str, person: Person) -> Iterator[NewFace]:
+    after = ""
+    while page := store.faces(name, person.id, after=after, limit=_TOGETHER):
+        vectors = store.vectors(name, [face.id for face in page])
+        for face, vector in zip(page, vectors, strict=True):
+            yield NewFace(face.id, vector, face.about, store.crop(name, face.id) if face.has_crop else None)
+        after = page[-1].id
+
+
+def _verified(source: Store, name: str, target: Store, to: str) -> Moved:
+    """Raises SearchError: what differs."""
+    old, new = source.collection(name), target.collection(to)
+    if (old.persons, old.faces) != (new.persons, new.faces):
+        raise SearchError(
+            f"{to!r} has {new.persons} persons with {new.faces} faces, {name!r} {old.persons} with {old.faces}: "
+            "was one of them written to meanwhile? Move again"
+        )
+    chosen = _spread(source, name, old.faces)
+    if not chosen:
+        return Moved(new.persons, new.faces, 0)
+    probes = source.vectors(name, [face.id for face in chosen])
+    if not np.allclose(probes, target.vectors(to, [face.id for face in chosen]), atol=1e-6):
+        raise SearchError(f"vectors of {to!r} are not those of {name!r}")
+    question = Question(_TOP)
+    answers = zip(source.search(name, probes, question), target.search(to, probes, question), strict=True)
+    for face, (one, other) in zip(chosen, answers, strict=True):
+        if not _alike(one, other):
+            raise SearchError(f"{to!r} answers otherwise than {name!r} when asked for the face {face.id!r}")
+    return Moved(new.persons, new.faces, len(chosen))
+
+
+def _spread(store: Store, name: str, faces: int) -> list[StoredFace]:
+    """Faces of persons that lie apart, a person each."""
+    step = max(1, faces // _ASKED)
+    by_person = groupby(store.export(name), key=lambda row: row[0].id)
+    return [next(rows)[1] for _, rows in islice(by_person, 0, None, step)][:_ASKED]
+
+
+def _alike(one: list[Match], other: list[Match]) -> bool:
+    """The same similarities, and the same first person unless the next is as near."""
+    if len(one) != len(other):
+        return False
+    near = all(abs(a.similarity - b.similarity) <= _CLOSE for a, b in zip(one, other, strict=True))
+    tied = len(one) > 1 and one[0].similarity - one[1].similarity <= _CLOSE
+    return near and (not one or tied or one[0].person.id == other[0].person.id)

@@ -1,0 +1,33 @@
+"""Where galleries are: a folder, or what another store's address names."""
+
+from importlib import import_module
+from pathlib import Path
+
+from visage.errors import BackendUnavailable
+from visage.search.base import Store
+
+FOLDER = "galleries"
+
+# Beginning of an address → what opens it: a function of the address. Loaded when it is asked for.
+OPENERS: dict[str, str] = {
+    "milvus:": "visage.search.milvus:open_store",
+    "http://": "visage.search.milvus:open_store",
+    "https://": "visage.search.milvus:open_store",
+}
+
+
+def open_place(place: str) -> Store:
+    """The store at an address, or in a folder as DATA_DIR names one. Raises BackendUnavailable, StoreUnavailable."""
+    opener = next((path for start, path in OPENERS.items() if place.startswith(start)), None)
+    if opener is None:
+        from visage.search.embedded import EmbeddedStore  # compiled kernels: only where they are needed
+
+        return EmbeddedStore(Path(place) / FOLDER, compact_after=None)
+    module, name = opener.split(":")
+    try:
+        store: Store = getattr(import_module(module), name)(place.removeprefix("milvus:"))
+    except ImportError as exc:
+        raise BackendUnavailable(
+            f"{place}: its store is not installed ({exc.name}): pip install visage[milvus]"
+        ) from exc
+    return store
