@@ -24,6 +24,9 @@ VisageError
  │   ├─ ModelUnavailable   a network that was unloaded while idle cannot be loaded again
  │   └─ NotReady
  ├─ InferenceFailed        a network did not return an answer
+ ├─ NoFace                 a picture that must show a face shows none
+ ├─ ThresholdUnknown       from which similarity on it is one person: nobody has said
+ ├─ KeyReused              an idempotency key came again with another request
  ├─ Unauthorised           the caller has not shown who they are, or may not do this
  │   └─ Forbidden
  └─ SearchError            galleries
@@ -31,11 +34,13 @@ VisageError
      ├─ PersonMissing
      ├─ FaceMissing
      ├─ AlreadyThere
+     ├─ NothingEnrolled    every picture was refused
      ├─ EmbeddingMismatch  vectors of another recogniser, or of another length
      └─ StoreUnavailable   worth trying again
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 
 class VisageError(Exception):
@@ -142,6 +147,24 @@ class InferenceFailed(VisageError):
     title = "Inference failed"
 
 
+class NoFace(VisageError):
+    """`side`: which of several pictures, as the caller calls it."""
+
+    title = "No face"
+
+    def __init__(self, detail: str, *, side: str = "") -> None:
+        super().__init__(detail)
+        self.side = side
+
+
+class ThresholdUnknown(VisageError):
+    title = "No threshold known"
+
+
+class KeyReused(VisageError):
+    title = "Idempotency key used for another request"
+
+
 class Unauthorised(VisageError):
     title = "Unauthorised"
 
@@ -168,6 +191,16 @@ class FaceMissing(SearchError):
 
 class AlreadyThere(SearchError):
     title = "Already there"
+
+
+class NothingEnrolled(SearchError):
+    """`images`: what became of each picture, as the answer would have told it."""
+
+    title = "Nothing enrolled"
+
+    def __init__(self, detail: str, *, images: Sequence[Any] = ()) -> None:
+        super().__init__(detail)
+        self.images = images
 
 
 class EmbeddingMismatch(SearchError):

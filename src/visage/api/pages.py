@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from visage.api.schemas import DrawBody, DrawFields, ExtractBody, ExtractFields
+from visage.api.v1 import bodies_of_v1
 
 # fastapi-offline brings the assets; its own application factory is not used, since ReDoc's script, as it comes,
 # fetches a logo from its maker.
@@ -74,7 +75,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (ExtractBody, ExtractFields, DrawBody, DrawFields):
+        for model in (ExtractBody, ExtractFields, DrawBody, DrawFields, *bodies_of_v1()):
             made = model.model_json_schema(ref_template="#/components/schemas/{model}")
             inner = made.pop("$defs", {})
             schemas.update({name: _without_null(schema) for name, schema in inner.items()})
