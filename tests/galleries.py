@@ -63,9 +63,7 @@ class MemoryStore:
         with self._lock:
             return [self.collection(name) for name in sorted(self._collections) if name > after][:limit]
 
-    def describe(
-        self, name: str, /, *, description: str | None = None, metadata: Metadata | None = None
-    ) -> Collection:
+    def describe(self, name: str, /, *, description: str | None = None, metadata: Metadata | None = None) -> Collection:
         with self._lock:
             found = self.collection(name)
             self._collections[name] = replace(

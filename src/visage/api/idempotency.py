@@ -132,9 +132,7 @@ class Keys:
             return
         over = database.execute("SELECT count(*) FROM answers").fetchone()[0] - self._most
         if over > 0:
-            database.execute(
-                "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY at LIMIT ?)", (over,)
-            )
+            database.execute("DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY at LIMIT ?)", (over,))
 
 
 def _connected(where: str) -> sqlite3.Connection:

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.responses import StreamingResponse
 
 from visage.api.documents import schema
 from visage.api.encoding import MSGPACK, is_msgpack
@@ -18,7 +17,7 @@ from visage.api.v1.collections import Name, run
 from visage.api.idempotency import Ids
 from visage.api.v1.intake import Intake
 from visage.api.v1.rows import Rows, lines
-from visage.api.v1.spool import Spool
+from visage.api.v1.spool import Spool, Streamed
 from visage.api.v1.vectors import written_vector
 from visage.api.v1.writes import key_of
 from visage.faces import Floats
@@ -40,7 +39,7 @@ _LINE_SCHEMA = {"type": "string", "description": "A JSON object a line"}
 @router.post(
     "/collections/{collection}/bulk",
     summary="Enrol many persons from vectors",
-    response_class=StreamingResponse,
+    response_class=Response,
     responses={
         200: {
             "content": {NDJSON: {"schema": _LINE_SCHEMA, "example": _LINES}},
@@ -71,7 +70,7 @@ async def bulk(request: Request, collection: Name) -> Response:
     held = await run(request, lambda store: store.collection(collection))
     intake = Intake(state_of(request).galleries, held, ids, state_of(request).settings.request_timeout)
     spool = Spool()
-    return StreamingResponse(_reported(request, Rows(packed=is_msgpack(kind)), intake, spool), media_type=NDJSON)
+    return Streamed(_reported(request, Rows(packed=is_msgpack(kind)), intake, spool), media_type=NDJSON)
 
 
 async def _reported(request: Request, rows: Rows, intake: Intake, spool: Spool) -> AsyncIterator[bytes]:
@@ -97,7 +96,7 @@ async def _taken(request: Request, rows: Rows, intake: Intake, spool: Spool) -> 
 @router.get(
     "/collections/{collection}/export",
     summary="All that a collection holds",
-    response_class=StreamingResponse,
+    response_class=Response,
     responses={
         200: {
             "content": {NDJSON: {"schema": _LINE_SCHEMA}},
@@ -110,7 +109,8 @@ async def export(
     request: Request,
     collection: Name,
     vectors: Annotated[
-        Literal["true", "false", "base64"], Query(description="true: lists of numbers; base64: of little-endian float32")
+        Literal["true", "false", "base64"],
+        Query(description="true: lists of numbers; base64: of little-endian float32"),
     ] = "true",
 ) -> Response:
     """Persons without faces are not in it."""
@@ -122,7 +122,7 @@ async def export(
             async for piece in found:
                 yield piece
 
-    return StreamingResponse(pieces(), media_type=NDJSON)
+    return Streamed(pieces(), media_type=NDJSON)
 
 
 def _exported(store: Store, name: str, vectors: str) -> Iterator[bytes]:

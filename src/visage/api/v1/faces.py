@@ -118,7 +118,7 @@ async def extracted(
     used = {role: one for role, one in networks.items() if _is_used(role, options)}
     models = described(used)
     context.models = models
-    outcomes = await runtime.service.extract(sources, options, context.deadline) if sources else []
+    outcomes = await runtime.service.extract(sources, options, context.deadline.part()) if sources else []
     context.count(outcomes)
     return outcomes, models
 

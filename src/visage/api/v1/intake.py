@@ -92,7 +92,7 @@ class Intake:
         found = one if isinstance(one, Exception) else next(made)
         if isinstance(found, Exception):
             self._failed += 1
-            error = found if isinstance(found, VisageError) else _RowInvalid(str(found))
+            error = found if isinstance(found, VisageError) else RowInvalid(str(found))
             return {"row": row, "status": "failed", "person": None, "faces": 0, "error": described(error)}
         person, faces = found
         self._persons += 1
@@ -125,7 +125,7 @@ class Intake:
         return Enrolment(person, [NewFace(_face_id(person.id, one), one, {"source": "vector"}) for one in vectors])
 
 
-class _RowInvalid(VisageError):
+class RowInvalid(VisageError):
     title = "Row not read"
 
 

@@ -148,13 +148,9 @@ async def every(
 ) -> Response:
     after = read_cursor(cursor)
     asked = validated(SearchFields, {"where": where}, "query").where if where else None
-    found = await run(
-        request, lambda store: store.persons(collection, after=after, limit=limit + 1, where=asked)
-    )
+    found = await run(request, lambda store: store.persons(collection, after=after, limit=limit + 1, where=asked))
     items, following = page(found, limit, lambda one: one.id)
-    return await answers.answered(
-        request, lambda: {"items": [answers.person(one) for one in items], "next": following}
-    )
+    return await answers.answered(request, lambda: {"items": [answers.person(one) for one in items], "next": following})
 
 
 @router.get(
@@ -275,4 +271,3 @@ def _of_person(store: Store, collection: str, person: str, face: str) -> None:
             return
         after = some[-1].id
     raise FaceMissing(f"Person {person!r} has no face {face!r}")
-
