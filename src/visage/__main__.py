@@ -1,14 +1,14 @@
-"""`visage serve | prepare | models`."""
+"""`visage serve | prepare | models | evaluate`."""
 
 import argparse
 import sys
 from types import ModuleType
 
 from visage import __version__
-from visage.cli import models, prepare, serve
+from visage.cli import evaluate, models, prepare, serve
 from visage.errors import VisageError
 
-COMMANDS: dict[str, ModuleType] = {"serve": serve, "prepare": prepare, "models": models}
+COMMANDS: dict[str, ModuleType] = {"serve": serve, "prepare": prepare, "models": models, "evaluate": evaluate}
 
 
 def main(arguments: list[str] | None = None) -> int:

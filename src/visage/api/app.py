@@ -14,15 +14,15 @@ from starlette.responses import Response
 
 from visage import __version__
 from visage.api.door import Door, path_of, speaks_compat
+from visage.api.galleries import Galleries
+from visage.api.galleries import Opener as StoreOpener
+from visage.api.idempotency import Keys
 from visage.api.metrics import Metrics
 from visage.api.pages import add_pages
 from visage.api.problems import problem, problem_of, validation_problem
 from visage.api.routers import draw, extract, status
 from visage.api.state import State, state_of
 from visage.api.v1 import PREFIX, add_v1, is_streamed
-from visage.api.galleries import Galleries
-from visage.api.galleries import Opener as StoreOpener
-from visage.api.idempotency import Keys
 from visage.errors import VisageError
 from visage.memory import give_back
 from visage.runtime import Runtime, RuntimeWatcher, open_runtime
@@ -39,8 +39,8 @@ _TIDY_SECONDS = 5.0
 Open = Callable[[Settings, RuntimeWatcher], Runtime]
 Notify = Callable[[State], None]
 
-_DESCRIPTION = """Face detection and recognition; speaks the wire format of InsightFace-REST, and under /v1 its own: faces with
-their quality, comparison, collections of persons, search.
+_DESCRIPTION = """Face detection and recognition; speaks the wire format of InsightFace-REST, and under /v1 its own:
+faces with their quality, comparison, collections of persons, search.
 
 Every answer carries `X-Request-Id` and `X-Visage-Models`. Errors are problem documents (RFC 9457)."""
 

@@ -39,8 +39,9 @@ class Door:
     """Middleware around the whole application; `guarded` tells of a method and a path whether real work is behind it.
 
     A body on a path that `streamed` knows is worked on while it comes: its size and its length in time are not
-    limited, only the time between two pieces; so is the answer's. `enter` takes a place for a guarded request and raises Overloaded or NotReady where there is none;
-    `models` tells what X-Visage-Models says where a request names no networks.
+    limited, only the time between two pieces; so is the answer's. `enter` takes a place for a guarded request and
+    raises Overloaded or NotReady where there is none; `models` tells what X-Visage-Models says where a request names
+    no networks.
     """
 
     def __init__(

@@ -2,11 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from queue import Full, Queue
 from typing import TypeVar
 
+from visage.api.ahead import made_ahead
 from visage.deadline import Deadline
 from visage.errors import ConfigurationError, StoreUnavailable
 from visage.search.base import Store
@@ -16,8 +16,6 @@ T = TypeVar("T")
 Opener = Callable[[str], Store]
 
 _THREADS = 8
-_AHEAD = 4  # pieces of a long answer that are made before the caller takes them
-_LOOK = 0.25  # seconds between two looks whether anybody still wants it
 
 
 class Galleries:
@@ -42,48 +40,9 @@ class Galleries:
             deadline.left()
             raise
 
-    async def stream(self, work: Callable[[Store], Iterator[T]]) -> AsyncIterator[T]:
-        """What `work` yields, made on a thread of its own, and never far ahead of whom it is for, who may be slow."""
-        pieces: Queue[T | BaseException | None] = Queue(_AHEAD)
-        unwanted, arrived = threading.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
-        ended = loop.create_future()
-
-        def put(piece: T | BaseException | None) -> bool:
-            while not unwanted.is_set():
-                try:
-                    pieces.put(piece, timeout=_LOOK)
-                except Full:
-                    continue
-                loop.call_soon_threadsafe(arrived.set)
-                return True
-            return False
-
-        def make() -> None:
-            try:
-                if all(put(piece) for piece in work(self._opened())):
-                    put(None)
-            except Exception as exc:  # whatever it is, it is raised again where it is waited for
-                put(exc)
-            finally:
-                loop.call_soon_threadsafe(ended.set_result, None)
-
-        threading.Thread(target=make, name="gallery-stream", daemon=True).start()
-        try:
-            while True:
-                while pieces.empty():
-                    arrived.clear()
-                    if pieces.empty():
-                        await arrived.wait()
-                piece = pieces.get_nowait()
-                if piece is None:
-                    return
-                if isinstance(piece, BaseException):
-                    raise piece
-                yield piece
-        finally:
-            unwanted.set()
-            await asyncio.shield(ended)
+    def stream(self, work: Callable[[Store], Iterator[T]]) -> AsyncGenerator[T, None]:
+        """What `work` yields, made on a thread of its own: who takes it may be slow."""
+        return made_ahead(lambda: work(self._opened()))
 
     def _opened(self) -> Store:
         with self._lock:

@@ -83,7 +83,7 @@ class Keys:
                 self._bound(database)
                 return False
             row = database.execute("SELECT request, status, headers, body FROM answers WHERE key = ?", (key,))
-            first, status, headers, body = row.fetchone() or (request, None, None, None)
+            first, status, headers, body = row.fetchone() or (request, None, "{}", b"")
         if first != request:
             raise KeyReused("This Idempotency-Key came with another request within the last day: use a new one")
         return True if status is None else Kept(status, orjson.loads(headers), body)

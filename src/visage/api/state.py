@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from visage.api.metrics import Metrics
 from visage.api.galleries import Galleries
 from visage.api.idempotency import Keys
+from visage.api.metrics import Metrics
 from visage.errors import NotReady, VisageError
 from visage.networks import described
 from visage.runtime import Runtime

@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 from visage.errors import ConfigurationError
 from visage.search.base import Store
@@ -16,8 +17,9 @@ def open_store(where: str) -> Store:
     Raises ConfigurationError and StoreUnavailable.
     """
     if "://" in where:
-        raise ConfigurationError(f"no store is known for addresses as {where.split('://')[0]}://…; name a folder")
+        scheme = where.partition("://")[0]
+        raise ConfigurationError(f"no store is known for addresses as {scheme}://…; name a folder")
     if find_spec(_EMBEDDED) is None:
         raise ConfigurationError("this build has no embedded store (visage.search.embedded): galleries are not kept")
-    store: Store = import_module(_EMBEDDED).open_store(where)
+    store: Store = import_module(_EMBEDDED).EmbeddedStore(Path(where))
     return store

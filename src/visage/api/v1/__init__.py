@@ -1,8 +1,7 @@
 """The /v1 routes: faces, comparison, galleries, search."""
 
-from typing import Any
-
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from visage.api.v1 import bulk, collections, faces, persons, search
 from visage.api.v1.bodies import BODIES
@@ -21,6 +20,6 @@ def is_streamed(path: str) -> bool:
     return path.startswith(PREFIX + "collections/") and path.endswith(_STREAMS)
 
 
-def bodies_of_v1() -> tuple[type[Any], ...]:
+def bodies_of_v1() -> tuple[type[BaseModel], ...]:
     """The bodies that the routes read themselves."""
     return BODIES

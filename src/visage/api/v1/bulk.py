@@ -10,11 +10,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from visage.api.documents import schema
 from visage.api.encoding import MSGPACK, is_msgpack
+from visage.api.idempotency import Ids
 from visage.api.state import state_of
 from visage.api.v1 import answers, documents
 from visage.api.v1.bodies import BulkRow
 from visage.api.v1.collections import Name, run
-from visage.api.idempotency import Ids
 from visage.api.v1.intake import Intake
 from visage.api.v1.rows import Rows, lines
 from visage.api.v1.spool import Spool, Streamed

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from visage.api.bodies import read_body
 from visage.api.context import context_of
+from visage.api.idempotency import Ids
 from visage.api.state import State, state_of
 from visage.api.v1 import answers, documents, schemas
 from visage.api.v1.bodies import CollectionBody, CollectionChange
 from visage.api.v1.cursors import page, read_cursor
-from visage.api.idempotency import Ids
 from visage.api.v1.recognisers import recogniser_of
 from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, CollectionMissing

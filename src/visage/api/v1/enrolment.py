@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from visage.api.answers import png
+from visage.api.idempotency import Ids
 from visage.api.problems import described
 from visage.api.v1 import answers
-from visage.api.idempotency import Ids
 from visage.api.v1.recognisers import check_length
 from visage.errors import ImageError, NothingEnrolled
 from visage.faces import Floats, ImageFaces, Outcome

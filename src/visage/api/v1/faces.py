@@ -174,8 +174,10 @@ async def _chosen(
     options = body.options(settings, limit=1, embedding=bool(pictures))
     outcomes, models = await extracted(request, options, pictures)
     found = {name: _largest(name, outcome) for name, outcome in zip(shown, outcomes, strict=True)}
-    given = {name: (side.vector, {"kind": "vector"}) for name, side in sides.items() if side.image is None}
-    return found | given, models if pictures else {}
+    for name, side in sides.items():
+        if side.vector is not None:
+            found[name] = (side.vector, {"kind": "vector"})
+    return found, models if pictures else {}
 
 
 def _largest(side: str, outcome: Outcome) -> tuple[Floats, dict[str, Any]]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from visage.api.problems import described
-from visage.api.v1.bodies import BulkRow
 from visage.api.galleries import Galleries
 from visage.api.idempotency import Ids
+from visage.api.problems import described
+from visage.api.v1.bodies import BulkRow
 from visage.api.v1.recognisers import check_length
 from visage.api.v1.rows import Rows, lines
 from visage.deadline import Deadline
@@ -72,7 +72,8 @@ class Intake:
         read = [self._read(row, first + i, rows) for i, row in enumerate(group)]
         good = [one for one in read if isinstance(one, Enrolment)]
         try:
-            made = [_counts(found) for found in store.enrol(self._held.name, good)] if good else []
+            found = store.enrol(self._held.name, good) if good else []
+            made: list[tuple[str, int] | VisageError] = [_counts(one) for one in found]
         except VisageError as error:
             if len(group) == 1 or not _concerns_rows(error):
                 raise

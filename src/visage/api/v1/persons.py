@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from visage.api.bodies import missing, read_body, validated
 from visage.api.context import context_of
+from visage.api.idempotency import Ids
 from visage.api.state import state_of
 from visage.api.v1 import answers, documents, enrolment, schemas
 from visage.api.v1.bodies import (
@@ -21,7 +22,6 @@ from visage.api.v1.collections import Cursor, Limit, Name, forgotten, run
 from visage.api.v1.cursors import page, read_cursor
 from visage.api.v1.enrolment import Candidate
 from visage.api.v1.faces import extracted
-from visage.api.idempotency import Ids
 from visage.api.v1.recognisers import bound
 from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, FaceMissing, PersonMissing
@@ -83,7 +83,7 @@ def _vacant(store: Store, name: str, person: str, ids: Ids) -> Collection:
     if ids.again and (person == ids.of("person") or _made_by(store, name, person, ids)):
         return held
     raise AlreadyThere(
-        f"Person {person!r} is in collection {name!r} already: POST to {person}/faces for more faces, or choose another id"
+        f"Person {person!r} is in collection {name!r} already: POST to {person}/faces for more, or take another id"
     )
 
 

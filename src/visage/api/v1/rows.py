@@ -32,7 +32,8 @@ class Rows:
         """The rows that are whole now. Raises RequestTooLarge, and ValueError for what is no msgpack."""
         buffer = self._rest + data
         if self._packed and len(buffer) < self._enough:
-            rows, self._rest = [], buffer
+            rows: list[bytes] = []
+            self._rest = buffer
         elif self._packed:
             rows, taken = _objects(buffer)
             self._rest = buffer[taken:]
@@ -64,7 +65,7 @@ class Rows:
 def _objects(buffer: bytes) -> tuple[list[bytes], int]:
     """The whole objects at the start, and how many bytes they take."""
     rows, start = [], 0
-    for end in iter(lambda: _end(buffer, start), None):
+    while (end := _end(buffer, start)) is not None:
         rows.append(buffer[start:end])
         start = end
     return rows, start

@@ -7,8 +7,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from visage.api.state import state_of
 from visage.api.idempotency import Ids, Kept, Keys, digest
+from visage.api.state import state_of
 from visage.errors import Overloaded, StoreUnavailable, VisageError
 
 _HEADER = "idempotency-key"
