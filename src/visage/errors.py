@@ -24,6 +24,7 @@ VisageError
  │   ├─ ModelUnavailable   a network that was unloaded while idle cannot be loaded again
  │   └─ NotReady
  ├─ InferenceFailed        a network did not return an answer
+ ├─ NoRecogniser           vectors are asked for, and no network is loaded that makes them
  ├─ NoFace                 a picture that must show a face shows none
  ├─ ThresholdUnknown       from which similarity on it is one person: nobody has said
  ├─ KeyReused              an idempotency key came again with another request
@@ -145,6 +146,10 @@ class NotReady(Overloaded):
 
 class InferenceFailed(VisageError):
     title = "Inference failed"
+
+
+class NoRecogniser(VisageError):
+    title = "No recogniser"
 
 
 class NoFace(VisageError):

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, help="folder that the pictures' names count from; default the file's")
     parser.add_argument("--plots", type=Path, help="folder to write roc.png and scores.png into")
     parser.add_argument("--aligned", action="store_true", help="the pictures are aligned 112×112 crops")
+    parser.add_argument(
+        "--every-pair",
+        action="store_true",
+        help="judge every two of the pictures, by idA and idB, not the file's pairs",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -70,7 +76,7 @@ def run(given: argparse.Namespace) -> int:
         log.warning(line)
     if given.plots is not None:
         plots.needed()  # before the work: without the package there is nothing to wait for
-    pairs = read_pairs(given.pairs)
+    pairs = every_pair(read_pairs(given.pairs)) if given.every_pair else read_pairs(given.pairs)
     folder = given.images or given.pairs.parent
     vectors, failed, model = asyncio.run(_embedded(settings, pairs, folder, aligned=given.aligned))
     used = [pair for pair in pairs if pair.a in vectors and pair.b in vectors]
@@ -99,6 +105,16 @@ def _pair(path: Path, number: int, row: Mapping[str, str | None]) -> Pair:
         raise ConfigurationError(f"{path}, line {number}: imageA, imageB and same (1 or 0) are needed")
     one, other = row.get("idA"), row.get("idB")
     return Pair(a, b, same == "1", (one, other) if one and other else None)
+
+
+def every_pair(pairs: Sequence[Pair]) -> list[Pair]:
+    """Every two of the pictures. Raises ConfigurationError where it is not said of all who they are."""
+    persons: dict[str, str] = {}
+    for pair in pairs:
+        if pair.persons is None:
+            raise ConfigurationError("for every pair it must be known who is who: the columns idA and idB are needed")
+        persons |= zip((pair.a, pair.b), pair.persons, strict=True)
+    return [Pair(a, b, one == other, (one, other)) for (a, one), (b, other) in combinations(sorted(persons.items()), 2)]
 
 
 async def _embedded(

@@ -1,5 +1,6 @@
 """Where the next page begins: opaque to callers, an id to us."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -8,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 
 T = TypeVar("T")
 
+_OURS = re.compile(r"[A-Za-z0-9_-]+")
 _MARK = b"a:"
 
 
@@ -16,6 +18,8 @@ def read_cursor(cursor: str | None) -> str:
     if not cursor:
         return ""
     try:
+        if not _OURS.fullmatch(cursor):
+            raise ValueError
         found = pybase64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         if not found.startswith(_MARK):
             raise ValueError

@@ -62,6 +62,7 @@ _PROBLEMS = {
     413: "Body, picture or number of images over the limit",
     415: "Picture format not read",
     422: "The request does not say what it should, or a picture does not show it",
+    501: "No recognition network is loaded",
     502: "A picture cannot be fetched",
     503: "No room, not ready, too late, or the store is away; Retry-After says when to try again",
 }

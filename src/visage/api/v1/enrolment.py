@@ -16,8 +16,8 @@ from visage.faces import Floats, ImageFaces, Outcome
 from visage.quality import Mode, measured, shortcomings
 from visage.search.base import Collection, Enrolment, NewFace, NewPerson, Person, Question, Store, StoredFace
 
-# From this cosine on two faces are the same picture's, or two of one moment. Of 58 portraits re-encoded and scaled the
-# copies are at 0.93 and more; two pictures of one person reach 0.9.
+# From this cosine on two faces are the same picture's, or two of one moment. With SFace, copies of 58 portraits, saved
+# anew at JPEG quality 50 or at half the size, are at 0.938 and more; two pictures of one person there reach 0.896.
 NEAR_DUPLICATE = 0.92
 
 Choice = Literal["one", "largest"]

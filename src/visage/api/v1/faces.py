@@ -20,7 +20,7 @@ from visage.api.v1.bodies import (
     source,
 )
 from visage.api.v1.vectors import Form
-from visage.errors import ConfigurationError, ImageError, NoFace
+from visage.errors import ImageError, NoFace, NoRecogniser
 from visage.faces import Floats, ImageFaces, Outcome
 from visage.images.fetching import ImageSource
 from visage.networks import described
@@ -114,7 +114,7 @@ async def extracted(
     runtime = state.ready()
     networks = answering(options, runtime.networks)
     if options.embedding and "rec" not in networks:
-        raise ConfigurationError("No recognition network is loaded (REC_NAME): faces have no vectors")
+        raise NoRecogniser("No recognition network is loaded (REC_NAME): faces have no vectors")
     used = {role: one for role, one in networks.items() if _is_used(role, options)}
     models = described(used)
     context.models = models
@@ -188,7 +188,7 @@ def _largest(side: str, outcome: Outcome) -> tuple[Floats, dict[str, Any]]:
         raise NoFace(f"Image {side} shows no face: send one with a face, or a lower DEF_DET_THRESH", side=side)
     face = result.faces[0]
     if face.embedding is None:
-        raise ConfigurationError("No recognition network is loaded (REC_NAME): faces have no vectors")
+        raise NoRecogniser("No recognition network is loaded (REC_NAME): faces have no vectors")
     return face.embedding.vector, {
         "kind": "image",
         "faces": result.found,

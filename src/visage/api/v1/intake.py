@@ -52,20 +52,20 @@ class Intake:
         report(lines([last if error is None else last | {"error": described(error)}]))
 
     async def _groups(self, groups: AsyncIterator[list[bytes]], rows: Rows, report: Write) -> None:
-        writing: asyncio.Task[bytes] | None = None
+        writing: asyncio.Task[None] | None = None
         try:
             async for group in groups:
                 if writing is not None:
-                    report(await writing)
-                writing = asyncio.create_task(self._written(group, rows))
+                    await writing
+                writing = asyncio.create_task(self._write(group, rows, report))
         finally:
             if writing is not None:
-                report(await writing)
+                await writing
 
-    async def _written(self, group: list[bytes], rows: Rows) -> bytes:
+    async def _write(self, group: list[bytes], rows: Rows, report: Write) -> None:
         first, self._row = self._row, self._row + len(group)
         deadline = Deadline(self._seconds)
-        return await self._galleries.run(lambda store: self._enrolled(store, group, first, rows), deadline)
+        report(await self._galleries.run(lambda store: self._enrolled(store, group, first, rows), deadline))
 
     def _enrolled(self, store: Store, group: list[bytes], first: int, rows: Rows) -> bytes:
         """The report on a group, written in one go; where that is refused, row by row."""

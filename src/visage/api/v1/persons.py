@@ -33,7 +33,7 @@ router = APIRouter(tags=["v1: persons"])
 _ID = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
 PersonId = Annotated[str, Path(pattern=_ID, description="The person's id")]
 FaceId = Annotated[str, Path(pattern=_ID, description="The face's id")]
-Where = Annotated[str | None, Query(max_length=8192, description='Only these: {"city": "Oslo"}, as JSON')]
+Where = Annotated[str | None, Query(max_length=4096, description='Only these: {"city": "Oslo"}, as JSON')]
 
 _OF_COLLECTION = "/collections/{collection}/persons"
 _OF_PERSON = _OF_COLLECTION + "/{person}"

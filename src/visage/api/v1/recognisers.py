@@ -4,7 +4,7 @@ from visage.api.bodies import answering
 from visage.api.state import State
 from visage.backends.base import Preprocess
 from visage.deadline import Deadline
-from visage.errors import ConfigurationError, EmbeddingMismatch
+from visage.errors import EmbeddingMismatch, NoRecogniser
 from visage.networks import Loaded
 from visage.options import ExtractOptions
 from visage.search.base import Collection, Recogniser
@@ -13,13 +13,13 @@ from visage.search.base import Collection, Recogniser
 async def recogniser_of(state: State, name: str | None, deadline: Deadline) -> Recogniser:
     """The identity of the recogniser `name`, or of the default.
 
-    Raises RequestValidationError for one that is not loaded, ConfigurationError where none is.
+    Raises RequestValidationError for one that is not loaded, NoRecogniser where none is.
     """
     runtime = state.ready()
     options = ExtractOptions(recogniser=name)
     loaded = answering(options, runtime.networks).get("rec")
     if loaded is None:
-        raise ConfigurationError("No recognition network is loaded (REC_NAME): faces have no vectors to keep")
+        raise NoRecogniser("No recognition network is loaded (REC_NAME): faces have no vectors to keep")
     known = state.dimensions.get(loaded.entry.name)
     if known is None:
         known = state.dimensions[loaded.entry.name] = await runtime.service.dimension(options, deadline)

@@ -93,7 +93,7 @@ class CollectionAnswer(BaseModel):
 
 class CollectionsPage(BaseModel):
     items: list[CollectionAnswer]
-    next: str | None
+    next: str | None = None
 
 
 class PersonAnswer(BaseModel):
@@ -107,7 +107,7 @@ class PersonAnswer(BaseModel):
 
 class PersonsPage(BaseModel):
     items: list[PersonAnswer]
-    next: str | None
+    next: str | None = None
 
 
 class StoredFaceAnswer(BaseModel):
@@ -120,7 +120,7 @@ class StoredFaceAnswer(BaseModel):
 
 class FacesPage(BaseModel):
     items: list[StoredFaceAnswer]
-    next: str | None
+    next: str | None = None
 
 
 class NearDuplicate(BaseModel):
@@ -150,9 +150,9 @@ class MatchAnswer(BaseModel):
 
 
 class Probe(BaseModel):
-    image: int | None
-    face: FoundFace | None
-    vector: int | None
+    image: int | None = None
+    face: FoundFace | None = None
+    vector: int | None = None
     status: str
     error: ErrorObject | None = None
     verdict: str = Field(description="known or unknown")
