@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -35,19 +36,20 @@ class Slow(MemoryStore):
 @contextmanager
 def running(data_dir: Path, store: Any, **environ: str) -> Iterator[str]:
     """The application behind a real server, in a thread; its URL."""
-    settings = settings_of(DATA_DIR=str(data_dir), PORT="0", **environ)
+    settings = settings_of(DATA_DIR=str(data_dir), **environ)
     app = create_app(settings, opener=lambda s, w: constant_runtime(s, w, embedder=Threefold()), stores=lambda _: store)
     server = uvicorn.Server(server_config(settings, app))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_ready(lambda: server.started)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        wait_ready(lambda: httpx.get(f"{url}/ready").status_code == 200)
-        yield url
-    finally:
-        server.should_exit = True
-        thread.join()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
+        thread.start()
+        try:
+            wait_ready(lambda: server.started)
+            wait_ready(lambda: httpx.get(f"{url}/ready").status_code == 200)
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def test_a_slow_store_holds_nobody_else_up(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ async def answered(
     media_type = MSGPACK if wants_msgpack(request) else JSON
 
     def written() -> Response:
-        response = render(make(), media_type)
+        response = render(make(), media_type, single=False)
         response.status_code = status
         response.headers.update(headers or {})
         return response
