@@ -36,6 +36,7 @@ VisageError
      ├─ FaceMissing
      ├─ AlreadyThere
      ├─ NothingEnrolled    every picture was refused
+     ├─ RowInvalid         one row of a stream; its neighbours are not concerned
      ├─ EmbeddingMismatch  vectors of another recogniser, or of another length
      └─ StoreUnavailable   worth trying again
 """
@@ -206,6 +207,10 @@ class NothingEnrolled(SearchError):
     def __init__(self, detail: str, *, images: Sequence[Any] = ()) -> None:
         super().__init__(detail)
         self.images = images
+
+
+class RowInvalid(SearchError):
+    title = "Row not read"
 
 
 class EmbeddingMismatch(SearchError):

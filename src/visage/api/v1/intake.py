@@ -14,7 +14,7 @@ from visage.api.v1.bodies import BulkRow
 from visage.api.v1.recognisers import check_length
 from visage.api.v1.rows import Rows, lines
 from visage.deadline import Deadline
-from visage.errors import AlreadyThere, EmbeddingMismatch, VisageError
+from visage.errors import AlreadyThere, EmbeddingMismatch, RowInvalid, VisageError
 from visage.search.base import Collection, Enrolment, NewFace, NewPerson, Store
 
 _GROUP_ROWS = 1000
@@ -43,7 +43,7 @@ class Intake:
         try:
             await self._groups(_groups(body, rows), rows, report)
         except ValueError as exc:  # no row begins where the last one ended: nothing after it can be read
-            error = VisageError(str(exc))
+            error = RowInvalid(str(exc))
         except VisageError as exc:
             error = exc
         await _drained(body)
@@ -124,10 +124,6 @@ class Intake:
         if row.face is not None and len(vectors) == 1:
             return Enrolment(person, [NewFace(row.face.id, vectors[0], row.face.about)])
         return Enrolment(person, [NewFace(_face_id(person.id, one), one, {"source": "vector"}) for one in vectors])
-
-
-class RowInvalid(VisageError):
-    title = "Row not read"
 
 
 def _face_id(person: str, vector: Any) -> str:
