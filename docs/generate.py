@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from visage import errors
 from visage.api.app import create_app
 from visage.api.problems import STATUS, kind_of, status_of
 from visage.api.schemas import DrawFields, ExtractFields
+from visage.api.v1.bodies import CompareBody, DetectFields, EmbeddingFields, PersonFields, SearchFields
 from visage.errors import VisageError
+from visage.quality import LIMITS
 from visage.settings import IGNORED, SPELLINGS, Settings
 from visage.zoo.catalogue import Entry, Figure, PackageFile
 from visage.zoo.hashes import expected
@@ -46,9 +49,21 @@ def problems() -> str:
     return "\n".join(["| status | `type` | title |", "|---|---|---|", *rows])
 
 
-def fields(model: Any) -> str:
-    rows = [f"| `{name}` | {info.description} |" for name, info in model.model_fields.items()]
+def fields(model: Any, without: Any = None) -> str:
+    known = without.model_fields if without else {}
+    rows = [
+        f"| `{name}` | {info.description} |"
+        for name, info in model.model_fields.items()
+        if name not in known and info.description
+    ]
     return "\n".join(["| field | meaning |", "|---|---|", *rows])
+
+
+def quality() -> str:
+    modes = {mode: asdict(limits) for mode, limits in LIMITS.items() if limits is not None}
+    names = next(iter(modes.values()))
+    rows = [f"| {name} | {' | '.join(f'{limits[name]:g}' for limits in modes.values())} |" for name in names]
+    return "\n".join([f"| | {' | '.join(modes)} |", f"|---|{'---|' * len(modes)}", *rows])
 
 
 def routes() -> str:
@@ -121,6 +136,12 @@ PARTS: dict[str, Callable[[], str]] = {
     "problems": problems,
     "extract-fields": lambda: fields(ExtractFields),
     "draw-fields": lambda: fields(DrawFields),
+    "detect-fields": lambda: fields(DetectFields),
+    "embedding-fields": lambda: fields(EmbeddingFields, DetectFields),
+    "compare-fields": lambda: fields(CompareBody),
+    "person-fields": lambda: fields(PersonFields),
+    "search-fields": lambda: fields(SearchFields),
+    "quality": quality,
     "routes": routes,
     "models": models,
     "licences": licences,

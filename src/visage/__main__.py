@@ -1,11 +1,11 @@
-"""`visage serve | prepare | models | doctor | triton-repo | collections`."""
+"""`visage serve | prepare | models | doctor | triton-repo | collections | evaluate`."""
 
 import argparse
 import sys
 from types import ModuleType
 
 from visage import __version__
-from visage.cli import collections, doctor, models, prepare, serve, triton_repo
+from visage.cli import collections, doctor, evaluate, models, prepare, serve, triton_repo
 from visage.errors import VisageError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -15,6 +15,7 @@ COMMANDS: dict[str, ModuleType] = {
     "doctor": doctor,
     "triton-repo": triton_repo,
     "collections": collections,
+    "evaluate": evaluate,
 }
 
 

@@ -25,6 +25,10 @@ VisageError
  │   ├─ ModelUnavailable   a network that was unloaded while idle cannot be loaded again
  │   └─ NotReady
  ├─ InferenceFailed        a network did not return an answer
+ ├─ NoRecogniser           vectors are asked for, and no network is loaded that makes them
+ ├─ NoFace                 a picture that must show a face shows none
+ ├─ ThresholdUnknown       from which similarity on it is one person: nobody has said
+ ├─ KeyReused              an idempotency key came again with another request
  ├─ Unauthorised           the caller has not shown who they are, or may not do this
  │   └─ Forbidden
  └─ SearchError            galleries
@@ -32,11 +36,14 @@ VisageError
      ├─ PersonMissing
      ├─ FaceMissing
      ├─ AlreadyThere
+     ├─ NothingEnrolled    every picture was refused
+     ├─ RowInvalid         one row of a stream; its neighbours are not concerned
      ├─ EmbeddingMismatch  vectors of another recogniser, or of another length
      └─ StoreUnavailable   worth trying again
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 
 class VisageError(Exception):
@@ -147,6 +154,28 @@ class InferenceFailed(VisageError):
     title = "Inference failed"
 
 
+class NoRecogniser(VisageError):
+    title = "No recogniser"
+
+
+class NoFace(VisageError):
+    """`side`: which of several pictures, as the caller calls it."""
+
+    title = "No face"
+
+    def __init__(self, detail: str, *, side: str = "") -> None:
+        super().__init__(detail)
+        self.side = side
+
+
+class ThresholdUnknown(VisageError):
+    title = "No threshold known"
+
+
+class KeyReused(VisageError):
+    title = "Idempotency key used for another request"
+
+
 class Unauthorised(VisageError):
     title = "Unauthorised"
 
@@ -173,6 +202,20 @@ class FaceMissing(SearchError):
 
 class AlreadyThere(SearchError):
     title = "Already there"
+
+
+class NothingEnrolled(SearchError):
+    """`images`: what became of each picture, as the answer would have told it."""
+
+    title = "Nothing enrolled"
+
+    def __init__(self, detail: str, *, images: Sequence[Any] = ()) -> None:
+        super().__init__(detail)
+        self.images = images
+
+
+class RowInvalid(SearchError):
+    title = "Row not read"
 
 
 class EmbeddingMismatch(SearchError):

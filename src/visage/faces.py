@@ -149,13 +149,15 @@ class Face:
 class ImageFaces:
     """The answer for one image that could be processed.
 
-    `scale`: network pixels per picture pixel of the detection; `size`: (width, height) of the upright picture.
+    `scale`: network pixels per picture pixel of the detection; `size`: (width, height) of the upright picture;
+    `found`: how many faces the detector saw, of which `faces` are those that were asked for.
     """
 
     faces: list[Face]
     scale: float
     size: tuple[int, int]
     warnings: tuple[str, ...] = ()
+    found: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,7 +237,7 @@ class FacePipeline:
         chosen, indices = select(found, options)
         crops = Crops(image.pixels, chosen, timed=self._cutting)
         faces = self._described(crops, chosen, indices, options, deadline)
-        return ImageFaces(faces, scale, (image.width, image.height), tuple(notes))
+        return ImageFaces(faces, scale, (image.width, image.height), tuple(notes), len(found))
 
     def crop_face(self, image: Image, options: ExtractOptions, deadline: Deadline) -> ImageFaces:
         """The one face of a picture that is an aligned crop already. Raises CropRejected where it cannot be one.
@@ -262,7 +262,7 @@ class FacePipeline:
             TEMPLATE[None].astype(np.float32),
         )
         faces = self._described(Crops(crop, whole, crop[None], self._cutting), whole, [0], options, deadline)
-        return ImageFaces(faces, 1.0, (image.width, image.height), tuple(notes))
+        return ImageFaces(faces, 1.0, (image.width, image.height), tuple(notes), 1)
 
     def unanswered(self, options: ExtractOptions, found: Detections | None = None) -> list[str]:
         """What is asked for but has no network loaded; some detectors have `found` masks themselves."""

@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from visage.deadline import Deadline
 from visage.errors import ImageError, Overloaded
 from visage.faces import Image, ImageFaces, Outcome
+from visage.geometry.alignment import CROP_SIZE
 from visage.images.decoding import Decoder
 from visage.images.fetching import Downloader, Encoded, Folder, ImageSource, Local, Raw, Remote, decode_base64
 from visage.options import ExtractOptions
@@ -114,6 +117,14 @@ class FaceService:
         """The faces of a decoded picture. Raises what `extract` raises."""
         async with self.rack.lent(options, deadline) as pipeline:
             return await self._in_thread(lambda: self._found(pipeline, image, options, deadline), deadline)
+
+    async def dimension(self, options: ExtractOptions, deadline: Deadline) -> int:
+        """How many numbers the vectors of the network have that `options` name: of a black crop's, if of no other."""
+        blank = Image(np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8))
+        async with self.rack.lent(options, deadline, crops=True) as pipeline:
+            found = await self._in_thread(lambda: pipeline.crop_face(blank, options, deadline), deadline)
+        embedding = found.faces[0].embedding
+        return 0 if embedding is None else len(embedding.vector)
 
     async def run_in_worker(self, work: Callable[[], T], deadline: Deadline) -> T:
         """Any other work that must not hold up the event loop."""

@@ -99,6 +99,7 @@ def _headers(value: Any) -> Any:
 
 
 _Name = Annotated[str | None, BeforeValidator(_none)]
+_Threshold = Annotated[Annotated[float, Field(gt=-1, le=1, allow_inf_nan=False)] | None, BeforeValidator(_none)]
 _Compat = Annotated[Literal["0.7", "0.9"] | None, BeforeValidator(_none)]
 _Switch = Annotated[bool | None, BeforeValidator(_none)]
 _Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
@@ -287,6 +288,17 @@ class Settings(BaseModel):
         Path("data"),
         "Folder of the galleries, and of what else the service remembers; made at the first write",
         "DATA_DIR",
+    )
+    same_threshold: _Threshold = _setting(
+        None,
+        "Cosine from which on two faces are one person's, where a request does not say; None: the catalogue's for the "
+        "network",
+        "SAME_THRESHOLD",
+    )
+    keep_crops: bool = _setting(
+        False,
+        "Keep the aligned crop of each picture that is enrolled, to be looked at and embedded again",
+        "KEEP_CROPS",
     )
 
     # Limits

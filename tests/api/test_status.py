@@ -44,7 +44,7 @@ def test_the_documentation_needs_no_other_host(page: str, prefix: str) -> None:
 
 def test_the_document_names_every_route_and_resolves_every_reference(client: Client) -> None:
     document = client.get("/openapi.json").json()
-    assert set(document["paths"]) == {
+    assert {path for path in document["paths"] if not path.startswith("/v1/")} == {
         "/extract",
         "/multipart/extract",
         "/draw_detections",

@@ -13,7 +13,8 @@ from schemathesis import GenerationMode
 from schemathesis.generation.case import Case
 from structlog.testing import capture_logs
 
-from tests.support import Client, constant_client
+from tests.galleries import gallery_client
+from tests.support import Client
 from tests.wire import constant_app
 
 EXAMPLES = 40  # a route
@@ -28,6 +29,12 @@ def packed(_: Any, value: Any) -> bytes:
         return json.dumps(value, default=str).encode()
 
 
+@schemathesis.serializer("application/x-ndjson")
+def lined(_: Any, value: Any) -> bytes:
+    """One row, or what is none."""
+    return json.dumps(value, default=str).encode() + b"\n"
+
+
 @schemathesis.serializer("image/*", "application/octet-stream")
 def bare(_: Any, value: Any) -> bytes:
     """A picture's bytes, or what is none."""
@@ -39,8 +46,10 @@ schema.config.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.N
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with capture_logs(), constant_client() as client:
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """With a collection that has the name of the document's examples."""
+    with capture_logs(), gallery_client(tmp_path_factory.mktemp("data"), SAME_THRESHOLD="0.4") as client:
+        assert client.post("/v1/collections", json={"name": "staff"}).status_code == 201
         yield client
 
 

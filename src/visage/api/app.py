@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,38 +14,56 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from visage import __version__
-from visage.api.door import Door
+from visage.api.door import Door, path_of, speaks_compat
+from visage.api.galleries import Galleries
+from visage.api.galleries import Opener as StoreOpener
+from visage.api.idempotency import Keys
 from visage.api.metrics import Metrics
 from visage.api.pages import add_pages
 from visage.api.problems import problem, problem_of, validation_problem
 from visage.api.routers import draw, extract, status
 from visage.api.state import State, state_of
+from visage.api.v1 import PREFIX, add_v1, is_streamed
 from visage.errors import VisageError
 from visage.memory import give_back
 from visage.runtime import Runtime, RuntimeWatcher, open_runtime
+from visage.search.places import open_place
 from visage.settings import Settings
 
 log = logging.getLogger(__name__)
 
-GUARDED = frozenset({"/extract", "/multipart/extract", "/draw_detections", "/multipart/draw_detections"})
+_GUARDED = frozenset({"/extract", "/multipart/extract", "/draw_detections", "/multipart/draw_detections"})
 
 # How long the service looks at its memory after work; a trim costs milliseconds.
 _TIDY_SECONDS = 5.0
 
+# How long after a deletion the store rids its files of what was deleted.
+_COMPACT_SECONDS = 120.0
+
+_OPEN_STORE = partial(open_place, compact_after=_COMPACT_SECONDS)
+
 Open = Callable[[Settings, RuntimeWatcher], Runtime]
 Notify = Callable[[State], None]
 
-_DESCRIPTION = """Face detection and recognition; speaks the wire format of InsightFace-REST.
+_DESCRIPTION = """Face detection and recognition; speaks the wire format of InsightFace-REST, and under /v1 its own:
+faces with their quality, comparison, collections of persons, search.
 
 Every answer carries `X-Request-Id` and `X-Visage-Models`. Errors are problem documents (RFC 9457)."""
 
 
-def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notify = lambda _: None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    opener: Open = open_runtime,
+    opened: Notify = lambda _: None,
+    stores: StoreOpener = _OPEN_STORE,
+) -> FastAPI:
     """An application that opens its runtime when it starts, in a thread: /health answers meanwhile.
 
-    `opened` is told when the runtime is ready or has failed.
+    `opened` is told when the runtime is ready or has failed; `stores` opens the galleries when they are first needed.
     """
-    state = State(settings, Metrics())
+    galleries = Galleries(str(settings.data_dir), stores)
+    state = State(settings, Metrics(), galleries, Keys(settings.data_dir / "idempotency.db"))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -54,6 +73,8 @@ def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notif
         for task in tidying:
             task.cancel()
         await loading
+        await state.galleries.aclose()
+        await asyncio.to_thread(state.keys.close)
         if state.runtime is not None:
             await state.runtime.aclose()
 
@@ -68,6 +89,7 @@ def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notif
     app.state.visage = state
     for module in (extract, draw, status):
         app.include_router(module.router)
+    add_v1(app)
     app.exception_handler(VisageError)(_refused)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
@@ -85,7 +107,8 @@ def _add_middleware(app: FastAPI, state: State) -> None:
             inner,
             settings=settings,
             metrics=state.metrics,
-            guarded=GUARDED,
+            guarded=_is_guarded,
+            streamed=is_streamed,
             enter=state.enter,
             models=state.models,
         )
@@ -97,9 +120,9 @@ def _add_middleware(app: FastAPI, state: State) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["X-Request-Id", "X-Visage-Models", "Retry-After"],
+            expose_headers=["X-Request-Id", "X-Visage-Models", "Retry-After", "Location", "Idempotent-Replay"],
         )
     state.metrics.watch_door(
         lambda: (
@@ -111,7 +134,9 @@ def _add_middleware(app: FastAPI, state: State) -> None:
 
 async def _load(state: State, opener: Open, opened: Notify) -> None:
     try:
-        runtime = await asyncio.to_thread(opener, state.settings, state.metrics)
+        runtime, _ = await asyncio.gather(
+            asyncio.to_thread(opener, state.settings, state.metrics), state.galleries.warm_up()
+        )
     except VisageError as error:
         state.failure = error
         log.error("%s", error)
@@ -151,13 +176,21 @@ async def _rest(state: State) -> None:
 async def _refused(request: Request, error: VisageError) -> Response:
     state = state_of(request)
     state.metrics.failure(error)
-    return problem_of(error, compat=state.compat)
+    return problem_of(error, compat=_compat(request))
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
-    return validation_problem(error.errors(), compat=state_of(request).compat)
+    return validation_problem(error.errors(), compat=_compat(request))
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
-    compat = state_of(request).compat
-    return problem(error.status_code, error.detail, error.detail, compat=compat, headers=error.headers)
+    return problem(error.status_code, error.detail, error.detail, compat=_compat(request), headers=error.headers)
+
+
+def _compat(request: Request) -> bool:
+    return speaks_compat(state_of(request).settings, path_of(request.scope))
+
+
+def _is_guarded(method: str, path: str) -> bool:
+    """Whether real work is behind it, that needs a place inside."""
+    return path.startswith(PREFIX) or (method == "POST" and path in _GUARDED)

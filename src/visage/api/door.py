@@ -30,14 +30,18 @@ _QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
 # nginx's number for "the client closed the connection"; only ever seen in logs and metrics.
 _CLIENT_LEFT = 499
 
+_V1 = "/v1/"
+
 Enter = Callable[[], AbstractContextManager[None]]
 
 
 class Door:
-    """Middleware around the whole application; `guarded` are the POST routes that work on images.
+    """Middleware around the whole application; `guarded` tells of a method and a path whether real work is behind it.
 
-    `enter` takes a place for a guarded request and raises Overloaded or NotReady where there is none;
-    `models` tells what X-Visage-Models says where a request names no networks.
+    A body on a path that `streamed` knows is worked on while it comes: its size and its length in time are not
+    limited, only the time between two pieces; so is the answer's. `enter` takes a place for a guarded request and
+    raises Overloaded or NotReady where there is none; `models` tells what X-Visage-Models says where a request names
+    no networks.
     """
 
     def __init__(
@@ -46,14 +50,16 @@ class Door:
         *,
         settings: Settings,
         metrics: Metrics,
-        guarded: frozenset[str],
+        guarded: Callable[[str, str], bool],
         enter: Enter,
         models: Callable[[], Mapping[str, str]],
+        streamed: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._app = app
         self._settings = settings
         self._metrics = metrics
         self._guarded = guarded
+        self._streamed = streamed
         self._enter = enter
         self._models = models
         self.bytes_inside = 0
@@ -77,15 +83,17 @@ class _Passage:
         self._send = send
         self._headers = Headers(scope=scope)
         self._status = 0
-        self._compat = door._settings.compat_api is not None
-        self._path = _path(scope)
+        self._path = path_of(scope)
+        self._compat = speaks_compat(door._settings, self._path)
+        self._streamed = door._streamed(self._path)
         self.context = RequestContext(self._id(), Deadline(self._seconds()))
         self._body_read = asyncio.Event()
+        self._streamed_bytes = 0
 
     async def go(self) -> None:
         self.context.attach(self._scope)
         try:
-            if self._scope["method"] == "POST" and self._path in self._door._guarded:
+            if self._door._guarded(self._scope["method"], self._path):
                 await self._guarded()
             else:
                 await self._door._app(self._scope, self._receive, self._answer)
@@ -104,7 +112,8 @@ class _Passage:
 
     async def _guarded(self) -> None:
         declared = self._headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self._door._settings.max_body_bytes:
+        too_large = declared.isdigit() and int(declared) > self._door._settings.max_body_bytes
+        if too_large and not self._streamed:
             raise self._too_large()
         with self._door._enter():
             await self._until_client_leaves()
@@ -134,6 +143,8 @@ class _Passage:
     async def _limited_receive(self) -> Message:
         if self._body_read.is_set():  # what comes now is the disconnect, which `_left` waits for
             await asyncio.Event().wait()
+        if self._streamed:
+            self.context.deadline = Deadline(self._seconds())
         try:
             async with asyncio.timeout(self.context.deadline.left()):
                 message = await self._receive()
@@ -141,15 +152,21 @@ class _Passage:
             self.context.deadline.left()
             raise
         size = len(message.get("body", b""))
+        if self._streamed:  # the route holds no more than one group of it
+            self._streamed_bytes += size
+        else:
+            self._count(size)
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._body_read.set()
+        return message
+
+    def _count(self, size: int) -> None:
         self.context.bytes_in += size
         self._door.bytes_inside += size
         if self.context.bytes_in > self._door._settings.max_body_bytes:
             raise self._too_large()
         if self._door.bytes_inside > self._door._settings.max_inflight_bytes:
             raise Overloaded("The requests being worked on fill the memory set apart for them (MAX_INFLIGHT_BYTES)")
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            self._body_read.set()
-        return message
 
     def _too_large(self) -> RequestTooLarge:
         most = self._door._settings.max_body_bytes
@@ -192,7 +209,7 @@ class _Passage:
             path=self._path[:200],
             status=self._status,
             ms=round(context.milliseconds, 1),
-            bytes=context.bytes_in,
+            bytes=context.bytes_in + self._streamed_bytes,
             images=context.images,
             faces=context.faces,
             failed=context.failed,
@@ -212,6 +229,11 @@ class _Passage:
         return min(most, wanted) if wanted > 0 else most
 
 
+def speaks_compat(settings: Settings, path: str) -> bool:
+    """Whether problems take the reference's form here: COMPAT_API says nothing of routes that it does not know."""
+    return settings.compat_api is not None and not path.startswith(_V1)
+
+
 def _enter_prefix(scope: Scope, root: str) -> None:
     """`path` holds the prefix, as ASGI has it, whether the proxy left it there or took it off."""
     scope["root_path"] = root
@@ -219,7 +241,7 @@ def _enter_prefix(scope: Scope, root: str) -> None:
         scope["path"] = root + scope["path"]
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """The path below ROOT_PATH, as the routes know it."""
     path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
     return path[len(root) :] or "/" if root and path.startswith(root + "/") else path

@@ -8,10 +8,12 @@ import fastapi_offline
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from visage.api.schemas import DrawBody, DrawFields, ExtractBody, ExtractFields
+from visage.api.v1 import bodies_of_v1
 
 # fastapi-offline brings the assets; its own application factory is not used, since ReDoc's script, as it comes,
 # fetches a logo from its maker.
@@ -74,7 +76,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (ExtractBody, ExtractFields, DrawBody, DrawFields):
+        ours: tuple[type[BaseModel], ...] = (ExtractBody, ExtractFields, DrawBody, DrawFields, *bodies_of_v1())
+        for model in ours:
             made = model.model_json_schema(ref_template="#/components/schemas/{model}")
             inner = made.pop("$defs", {})
             schemas.update({name: _without_null(schema) for name, schema in inner.items()})

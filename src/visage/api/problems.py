@@ -26,8 +26,24 @@ STATUS: dict[type[VisageError], int] = {
     errors.RequestTooLarge: 413,
     errors.Overloaded: 503,
     errors.InferenceFailed: 500,
+    errors.Unauthorised: 401,
+    errors.Forbidden: 403,
+    errors.NoRecogniser: 501,
+    errors.NoFace: 422,
+    errors.ThresholdUnknown: 422,
+    errors.KeyReused: 409,
+    errors.SearchError: 422,
+    errors.CollectionMissing: 404,
+    errors.PersonMissing: 404,
+    errors.FaceMissing: 404,
+    errors.AlreadyThere: 409,
+    errors.EmbeddingMismatch: 409,
+    errors.StoreUnavailable: 503,
     VisageError: 500,
 }
+
+# Names for programs that are not the class's own.
+_KINDS: dict[type[VisageError], str] = {errors.KeyReused: "idempotency-key-reused"}
 
 # A validation error repeats what was sent; a picture is too much of it.
 _MOST_INPUT = 200
@@ -40,7 +56,7 @@ def status_of(error: VisageError) -> int:
 
 def kind_of(error: VisageError) -> str:
     """A stable name for programs: ImageUndecodable → image-undecodable."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    return _KINDS.get(type(error)) or re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
 
 
 def described(error: VisageError) -> dict[str, str]:
@@ -73,8 +89,36 @@ def problem(
 
 
 def problem_of(error: VisageError, *, compat: bool = False) -> Response:
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.Overloaded) else None
-    return problem(status_of(error), error.title, str(error), kind=kind_of(error), compat=compat, headers=headers)
+    return problem(
+        status_of(error),
+        error.title,
+        str(error),
+        kind=kind_of(error),
+        compat=compat,
+        headers=_headers(error),
+        **_members(error),
+    )
+
+
+def _headers(error: VisageError) -> Mapping[str, str] | None:
+    match error:
+        case errors.Overloaded() | errors.StoreUnavailable():
+            return {"Retry-After": str(error.retry_after)}
+        case errors.Unauthorised() if status_of(error) == 401:
+            return {"WWW-Authenticate": "Bearer"}
+        case _:
+            return None
+
+
+def _members(error: VisageError) -> dict[str, Any]:
+    """What an error tells beside its text (RFC 9457, 3.2)."""
+    match error:
+        case errors.NothingEnrolled():
+            return {"images": list(error.images)}
+        case errors.NoFace() if error.side:
+            return {"side": error.side}
+        case _:
+            return {}
 
 
 def validation_problem(faults: Sequence[Any], *, compat: bool = False) -> Response:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from visage.api.galleries import Galleries
+from visage.api.idempotency import Keys
 from visage.api.metrics import Metrics
 from visage.errors import NotReady, SelfTestFailed, VisageError
 from visage.networks import described
@@ -15,12 +17,17 @@ from visage.settings import Settings
 
 @dataclass(slots=True)
 class State:
-    """One application's state. `failure`: why the runtime could not be opened, if so."""
+    """One application's state. `failure`: why the runtime could not be opened, if so; `dimensions`: how long the
+    vectors of each recogniser are, as far as that was asked.
+    """
 
     settings: Settings
     metrics: Metrics
+    galleries: Galleries
+    keys: Keys
     runtime: Runtime | None = None
     failure: VisageError | None = None
+    dimensions: dict[str, int] = field(default_factory=dict)
 
     def ready(self) -> Runtime:
         """The runtime. Raises NotReady."""

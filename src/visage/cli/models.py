@@ -116,11 +116,17 @@ def _told(zoo: _Zoo, entry: Entry) -> str:
         *[("source", place.model_dump(exclude_none=True)) for place in entry.sources],
         ("hash", expected(entry) or ("of its sources" if is_known(entry) else "unknown: unverified")),
         ("recorded", note.get("sha256")),
-        ("threshold", entry.threshold),
+        ("threshold", _threshold(entry)),
         *[("figure", f"{f.what}: {f.value:g} {f.unit} ({f.source})") for f in entry.figures],
         ("note", entry.note),
     ]
     return "\n".join(f"{key:12} {' '.join(str(value).split())}" for key, value in told if value not in (None, ""))
+
+
+def _threshold(entry: Entry) -> str | None:
+    if entry.threshold is None:
+        return None
+    return f"{entry.threshold:g}" + (f", found on {entry.threshold_data}" if entry.threshold_data else "")
 
 
 def _input(entry: Entry) -> str:

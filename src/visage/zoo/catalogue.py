@@ -140,7 +140,8 @@ class Entry(_Data):
     """One model of the catalogue. A missing hash means unverified, which is said and is no error.
 
     `sources` are tried in order, and with none the file is put by hand at `onnx/<name>/<name>.onnx` of the models
-    folder. `rewrites` name functions of `zoo.graph`; None stands for those of the family.
+    folder. `threshold`: the cosine from which on two faces are one person's, found on `threshold_data`. `rewrites`
+    name functions of `zoo.graph`; None stands for those of the family.
     """
 
     name: Name
@@ -157,6 +158,7 @@ class Entry(_Data):
     bytes: int | None = Field(default=None, gt=0)
     licence: Licence
     threshold: float | None = None
+    threshold_data: str = ""
     figures: tuple[Figure, ...] = ()
     note: str = ""
     canonical: Canonical | None = None

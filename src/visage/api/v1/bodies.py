@@ -1,0 +1,272 @@
+"""What the /v1 routes take: JSON, msgpack, or one picture's file with the fields in the query."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.requests import Request
+
+from visage.api.bodies import is_picture, read_body, read_picture
+from visage.api.state import state_of
+from visage.api.v1.vectors import Vector
+from visage.errors import RequestTooLarge
+from visage.images.fetching import Encoded, ImageSource, Raw, source_of
+from visage.options import ExtractOptions
+from visage.quality import Mode
+from visage.search.base import Index, Precision
+from visage.settings import Settings
+
+F = TypeVar("F", bound=BaseModel)
+B = TypeVar("B", bound=BaseModel)
+
+# One fault a list is told: a hostile body has millions, and each is an object.
+_FailFast = Field(fail_fast=True)
+_MOST = 2**31 - 1
+_MOST_METADATA = 65_536  # bytes of JSON
+
+CollectionName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
+
+
+def _object(value: Any) -> Any:
+    """An object, or in a query its JSON text."""
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            raise ValueError('a JSON object: {"city": "Oslo"}') from None
+    try:
+        size = len(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+    except (TypeError, orjson.JSONEncodeError):
+        raise ValueError("only what JSON can say: texts, numbers, true, false, null, lists and objects") from None
+    if size > _MOST_METADATA:
+        raise ValueError(f"at most {_MOST_METADATA} bytes of JSON")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+Metadata = Annotated[dict[str, Any], BeforeValidator(_object)]
+Score = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+_Size = Annotated[
+    list[Annotated[int, Field(ge=1, le=100_000)]], Field(min_length=2, max_length=2), BeforeValidator(_listed)
+]
+
+
+class _Body(BaseModel):
+    """Unknown fields are ignored; null means the default."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class PictureAt(_Body):
+    """A picture to be fetched: an http or https URL, or a path below ROOT_IMAGES_DIR."""
+
+    url: str
+
+
+Picture = str | bytes | PictureAt
+Pictures = Annotated[list[Picture], _FailFast]
+_PICTURES = 'Each base64 text (in msgpack the file\'s bytes), or {"url": "https://…"}'
+_VECTORS = "Each a list of numbers, base64 of little-endian float32, or in msgpack those bytes"
+
+
+class Networks(_Body):
+    det_name: str | None = Field(None, description="Detection network, one that is loaded; default DET_NAME")
+    rec_name: str | None = Field(None, description="Recognition network, one that is loaded; default REC_NAME")
+
+
+class Finding(Networks):
+    """How faces are looked for."""
+
+    max_size: _Size | None = Field(
+        None, description="Width and height that pictures are fitted into for detection; default MAX_SIZE"
+    )
+
+    def options(self, settings: Settings, *, limit: int = 0, score: float | None = None, **more: Any) -> ExtractOptions:
+        """`limit`: so many of the largest faces; 0: all, largest first."""
+        size = self.max_size
+        return ExtractOptions(
+            threshold=settings.def_det_thresh if score is None else score,
+            limit_faces=limit or settings.max_faces,
+            max_size=None if size is None else (size[0], size[1]),
+            detector=self.det_name,
+            crops=True,  # sharpness is measured on them
+            **more,
+        )
+
+
+class DetectFields(Finding):
+    threshold: Score | None = Field(None, description="Least score of a face, 0 < t ≤ 1; default DEF_DET_THRESH")
+    limit: Annotated[int, Field(ge=0, le=_MOST)] | None = Field(
+        None, description="Only so many of the largest faces a picture; 0 for all"
+    )
+    landmarks: bool | None = Field(None, description="Tell five landmarks; default true")
+    attributes: bool | None = Field(None, description="Tell gender, age and mask, as networks for them are loaded")
+    crops: bool | None = Field(None, description="Tell the aligned 112×112 crop, a PNG")
+
+
+class DetectBody(DetectFields):
+    images: Pictures = Field(description=_PICTURES)
+
+
+class EmbeddingFields(DetectFields):
+    vectors: Literal["numbers", "base64"] | None = Field(
+        None, description="Form of the vectors in JSON: lists of numbers, or base64 of little-endian float32"
+    )
+
+
+class EmbeddingBody(EmbeddingFields):
+    images: Pictures = Field(description=_PICTURES)
+
+
+class Side(_Body):
+    """One of the two that are compared: a picture, or a vector."""
+
+    image: Picture | None = Field(None, description="Base64 text (in msgpack the file's bytes), or an object with url")
+    vector: Vector | None = Field(None, description=_VECTORS)
+
+
+class CompareBody(Finding):
+    a: Side
+    b: Side
+    threshold: Cosine | None = Field(
+        None, description="Cosine from which on it is one person; default SAME_THRESHOLD, else the catalogue's"
+    )
+
+
+class CollectionBody(Networks):
+    name: CollectionName
+    precision: Precision | None = Field(None, description="Of the vectors that are searched; default fp32")
+    index: Index | None = Field(None, description="exact (default), or hnsw: quicker, now and then not the nearest")
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    metadata: Metadata | None = None
+
+
+class CollectionChange(_Body):
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    metadata: Metadata | None = Field(None, description="In place of what was there")
+
+
+class FaceFields(Finding):
+    """How pictures are judged that are to be enrolled."""
+
+    quality: Mode | None = Field(None, description="Which faces are good enough: off, standard (default) or strict")
+    faces: Literal["one", "largest"] | None = Field(
+        None, description="What a picture with several faces means: one (default) refuses it, largest takes the largest"
+    )
+
+
+class FacesBody(FaceFields):
+    images: Pictures | None = Field(None, description=_PICTURES)
+    vectors: Annotated[list[Vector], _FailFast] | None = Field(None, description=_VECTORS)
+
+
+class PersonFields(FaceFields):
+    id: Id | None = Field(None, description="Made where it is not given")
+    name: Annotated[str, Field(max_length=500)] | None = Field(None, description="What people call the person")
+    metadata: Metadata | None = Field(None, description="Any JSON object; `where` asks for its keys")
+
+
+class PersonBody(PersonFields):
+    images: Pictures | None = Field(None, description=_PICTURES)
+    vectors: Annotated[list[Vector], _FailFast] | None = Field(None, description=_VECTORS)
+
+
+class PersonChange(_Body):
+    name: Annotated[str, Field(max_length=500)] | None = None
+    metadata: Metadata | None = Field(None, description="In place of what was there")
+
+
+class SearchFields(Finding):
+    top: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="Most matches a probe; default 5")
+    by: Literal["persons", "faces"] | None = Field(
+        None, description="persons (default): each once, by their nearest face; faces: every face for itself"
+    )
+    threshold: Cosine | None = Field(
+        None, description="Least cosine of a match; default SAME_THRESHOLD, else the catalogue's"
+    )
+    where: Metadata | None = Field(None, description='Only persons whose metadata meet this: {"city": "Oslo"}')
+    below: bool | None = Field(None, description="Tell the nearest even below the threshold")
+    limit: Annotated[int, Field(ge=0, le=_MOST)] | None = Field(
+        None, description="Search for only so many of the largest faces a picture; 0 for all"
+    )
+
+
+class SearchBody(SearchFields):
+    images: Pictures | None = Field(None, description=_PICTURES)
+    vectors: Annotated[list[Vector], Field(max_length=1000), _FailFast] | None = Field(None, description=_VECTORS)
+
+
+class BulkFace(_Body):
+    """Of an exported line."""
+
+    id: Id
+    about: Metadata = Field(default_factory=dict)
+
+
+class BulkPerson(_Body):
+    """Of an exported line."""
+
+    id: Id
+    name: str | None = None
+    metadata: Metadata | None = None
+
+
+class BulkRow(_Body):
+    """One person with vectors, or a line of an export."""
+
+    id: Id | None = Field(None, description="Made where it is not given")
+    name: Annotated[str, Field(max_length=500)] | None = None
+    metadata: Metadata | None = None
+    vectors: Annotated[list[Vector], _FailFast] | None = Field(None, description=_VECTORS)
+    person: BulkPerson | None = None
+    face: BulkFace | None = None
+    vector: Vector | None = None
+
+
+BODIES: tuple[type[BaseModel], ...] = (
+    DetectBody,
+    EmbeddingBody,
+    CompareBody,
+    CollectionBody,
+    CollectionChange,
+    FacesBody,
+    PersonBody,
+    PersonChange,
+    SearchBody,
+    BulkRow,
+)
+
+
+async def read(request: Request, fields: type[F], body: type[B]) -> tuple[F | B, list[ImageSource]]:
+    """The fields, and the pictures: those of `images`, or the body itself. Raises RequestValidationError,
+    RequestTooLarge.
+    """
+    if await is_picture(request):
+        given, data = await read_picture(request, fields)
+        return given, [Raw(data)]
+    found = await read_body(request, body)
+    return found, sources(getattr(found, "images", None) or [], state_of(request).settings)
+
+
+def sources(pictures: list[Picture], settings: Settings) -> list[ImageSource]:
+    """Raises RequestTooLarge."""
+    if len(pictures) > settings.max_images:
+        raise RequestTooLarge(
+            f"The request has {len(pictures)} images; at most {settings.max_images} are taken at a time (MAX_IMAGES)"
+        )
+    return [source(picture, settings) for picture in pictures]
+
+
+def source(picture: Picture, settings: Settings) -> ImageSource:
+    match picture:
+        case PictureAt():
+            return source_of(picture.url, settings.def_img_req_headers)
+        case bytes():
+            return Raw(picture)
+        case _:
+            return Encoded(picture)

@@ -1,0 +1,138 @@
+"""Many persons at once, in and out: streams of rows, with bounded memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from visage.api.documents import schema
+from visage.api.encoding import MSGPACK, is_msgpack
+from visage.api.idempotency import Ids
+from visage.api.state import state_of
+from visage.api.v1 import answers, documents
+from visage.api.v1.bodies import BulkRow
+from visage.api.v1.collections import Name, run
+from visage.api.v1.intake import Intake
+from visage.api.v1.rows import Rows, lines
+from visage.api.v1.spool import Spool, Streamed
+from visage.api.v1.vectors import written_vector
+from visage.api.v1.writes import key_of
+from visage.faces import Floats
+from visage.search.base import Person, Store, StoredFace
+
+router = APIRouter(tags=["v1: collections"])
+
+NDJSON = "application/x-ndjson"
+_A_PIECE = 256  # faces of an export that are written at a time
+
+_ROW = {"id": "grace", "name": "Grace Hopper", "metadata": {"city": "New York"}, "vectors": [[0.6, -0.8]]}
+_LINES = (
+    '{"row": 0, "status": "enrolled", "person": "grace", "faces": 1}\n'
+    '{"done": true, "persons": 1, "faces": 1, "failed": 0}\n'
+)
+_LINE_SCHEMA = {"type": "string", "description": "A JSON object a line"}
+
+
+@router.post(
+    "/collections/{collection}/bulk",
+    summary="Enrol many persons from vectors",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {NDJSON: {"schema": _LINE_SCHEMA, "example": _LINES}},
+            "description": "A line a row, once it is on disk; the last says `done`",
+        },
+        **documents.problems(404, 409, 422, 503),
+    },
+    openapi_extra={
+        "parameters": [documents.KEY],
+        "requestBody": {
+            "required": True,
+            "content": {
+                NDJSON: {"schema": schema(BulkRow), "example": _ROW},
+                MSGPACK: {"schema": schema(BulkRow)},
+            },
+        },
+    },
+)
+async def bulk(request: Request, collection: Name) -> Response:
+    """A row a person, or a line of an export; a person who is there gets the faces that are not. A bad row fails alone.
+
+    Rows are kept in groups, each whole or not at all. The same row sent again changes nothing: a face without an id
+    gets one that follows from its person and its numbers; a person without an id gets one that follows from the
+    Idempotency-Key and the row's place, or without a key a new one.
+    """
+    kind = request.headers.get("content-type", "")
+    ids = Ids(key_of(request))
+    held = await run(request, lambda store: store.collection(collection))
+    intake = Intake(state_of(request).galleries, held, ids, state_of(request).settings.request_timeout)
+    spool = Spool()
+    return Streamed(_reported(request, Rows(packed=is_msgpack(kind)), intake, spool), media_type=NDJSON)
+
+
+async def _reported(request: Request, rows: Rows, intake: Intake, spool: Spool) -> AsyncIterator[bytes]:
+    """The answer's lines, while the body is taken in."""
+    taking = asyncio.create_task(_taken(request, rows, intake, spool))
+    try:
+        async for piece in spool.pieces():
+            yield piece
+        await taking
+    finally:
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        spool.close()
+
+
+async def _taken(request: Request, rows: Rows, intake: Intake, spool: Spool) -> None:
+    try:
+        await intake.take(request.stream(), rows, spool.write)
+    finally:
+        spool.end()
+
+
+@router.get(
+    "/collections/{collection}/export",
+    summary="All that a collection holds",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {NDJSON: {"schema": _LINE_SCHEMA}},
+            "description": "A line a face: its person, itself, its vector. /bulk reads it back",
+        },
+        **documents.problems(404, 422, 503),
+    },
+)
+async def export(
+    request: Request,
+    collection: Name,
+    vectors: Annotated[
+        Literal["true", "false", "base64"],
+        Query(description="true: lists of numbers; base64: of little-endian float32"),
+    ] = "true",
+) -> Response:
+    """Persons without faces are not in it."""
+    await run(request, lambda store: store.collection(collection))
+    galleries = state_of(request).galleries
+
+    async def pieces() -> AsyncIterator[bytes]:
+        async with aclosing(galleries.stream(lambda store: _exported(store, collection, vectors))) as found:
+            async for piece in found:
+                yield piece
+
+    return Streamed(pieces(), media_type=NDJSON)
+
+
+def _exported(store: Store, name: str, vectors: str) -> Iterator[bytes]:
+    found = store.export(name)
+    while some := list(islice(found, _A_PIECE)):
+        yield lines(_line(person, face, vector, vectors) for person, face, vector in some)
+
+
+def _line(person: Person, face: StoredFace, vector: Floats, form: str) -> dict[str, Any]:
+    line: dict[str, Any] = {"person": answers.person(person), "face": answers.stored_face(face)}
+    if form == "false":
+        return line
+    return line | {"vector": written_vector(vector, "base64" if form == "base64" else "numbers")}

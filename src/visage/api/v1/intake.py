@@ -1,0 +1,176 @@
+"""A stream of rows into a store: in groups, one being written while the next is read."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from visage.api.galleries import Galleries
+from visage.api.idempotency import Ids
+from visage.api.problems import described
+from visage.api.v1.bodies import BulkRow
+from visage.api.v1.recognisers import check_length
+from visage.api.v1.rows import Rows, lines
+from visage.deadline import Deadline
+from visage.errors import AlreadyThere, EmbeddingMismatch, RowInvalid, VisageError
+from visage.search.base import Collection, Enrolment, NewFace, NewPerson, Store
+
+_GROUP_ROWS = 1000
+_GROUP_BYTES = 8 * 2**20
+_PAUSE = 0.25  # seconds without a new row after which those at hand are written
+
+Write = Callable[[bytes], None]
+
+
+class Intake:
+    """Enrols rows into a collection and reports on each. `seconds`: for the writing of one group."""
+
+    def __init__(self, galleries: Galleries, held: Collection, ids: Ids, seconds: float) -> None:
+        self._galleries = galleries
+        self._held = held
+        self._ids = ids
+        self._seconds = seconds
+        self._row = 0
+        self._persons = 0
+        self._faces = 0
+        self._failed = 0
+
+    async def take(self, body: AsyncIterator[bytes], rows: Rows, report: Write) -> None:
+        """Everything of the body; `report` is given the answer's lines, of a group once it is on disk."""
+        error: VisageError | None = None
+        try:
+            await self._groups(_groups(body, rows), rows, report)
+        except ValueError as exc:  # no row begins where the last one ended: nothing after it can be read
+            error = RowInvalid(str(exc))
+        except VisageError as exc:
+            error = exc
+        await _drained(body)
+        last: dict[str, Any] = {"done": error is None}
+        last |= {"persons": self._persons, "faces": self._faces, "failed": self._failed}
+        report(lines([last if error is None else last | {"error": described(error)}]))
+
+    async def _groups(self, groups: AsyncIterator[list[bytes]], rows: Rows, report: Write) -> None:
+        writing: asyncio.Task[None] | None = None
+        try:
+            async for group in groups:
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(self._write(group, rows, report))
+        finally:
+            if writing is not None:
+                await writing
+
+    async def _write(self, group: list[bytes], rows: Rows, report: Write) -> None:
+        first, self._row = self._row, self._row + len(group)
+        deadline = Deadline(self._seconds)
+        report(await self._galleries.run(lambda store: self._enrolled(store, group, first, rows), deadline))
+
+    def _enrolled(self, store: Store, group: list[bytes], first: int, rows: Rows) -> bytes:
+        """The report on a group, written in one go; where that is refused, row by row."""
+        read = [self._read(row, first + i, rows) for i, row in enumerate(group)]
+        good = [one for one in read if isinstance(one, Enrolment)]
+        try:
+            found = store.enrol(self._held.name, good) if good else []
+            made: list[tuple[str, int] | VisageError] = [_counts(one) for one in found]
+        except VisageError as error:
+            if len(group) == 1 or not _concerns_rows(error):
+                raise
+            made = [self._alone(store, one) for one in good]
+        answers = iter(made)
+        return lines([self._told(first + i, one, answers) for i, one in enumerate(read)])
+
+    def _alone(self, store: Store, one: Enrolment) -> tuple[str, int] | VisageError:
+        try:
+            return _counts(store.enrol(self._held.name, [one])[0])
+        except VisageError as error:
+            if not _concerns_rows(error):
+                raise
+            return error
+
+    def _told(self, row: int, one: Enrolment | Exception, made: Any) -> dict[str, Any]:
+        found = one if isinstance(one, Exception) else next(made)
+        if isinstance(found, Exception):
+            self._failed += 1
+            error = found if isinstance(found, VisageError) else RowInvalid(str(found))
+            return {"row": row, "status": "failed", "person": None, "faces": 0, "error": described(error)}
+        person, faces = found
+        self._persons += 1
+        self._faces += faces
+        return {"row": row, "status": "enrolled", "person": person, "faces": faces}
+
+    def _read(self, row: bytes, index: int, rows: Rows) -> Enrolment | Exception:
+        try:
+            return self._enrolment(BulkRow.model_validate(rows.read(row)), index)
+        except ValidationError as exc:
+            fault = exc.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in fault["loc"])
+            return ValueError(f"{where}: {str(fault['msg']).removeprefix('Value error, ')}")
+        except (ValueError, VisageError) as exc:
+            return exc
+
+    def _enrolment(self, row: BulkRow, index: int) -> Enrolment:
+        exported = row.person
+        given = row.id or (exported.id if exported else None)
+        name = row.name if exported is None else exported.name
+        metadata = row.metadata if exported is None else exported.metadata
+        person = NewPerson(given or self._ids.of(f"row-{index}"), name, metadata)
+        vectors = [*(row.vectors or []), *([row.vector] if row.vector is not None else [])]
+        if not vectors:
+            raise ValueError("vectors: at least one is needed")
+        for vector in vectors:
+            check_length(self._held, len(vector))
+        if row.face is not None and len(vectors) == 1:
+            return Enrolment(person, [NewFace(row.face.id, vectors[0], row.face.about)])
+        return Enrolment(person, [NewFace(_face_id(person.id, one), one, {"source": "vector"}) for one in vectors])
+
+
+def _face_id(person: str, vector: Any) -> str:
+    """The same for the same numbers: a row that is sent again makes nothing new."""
+    return hashlib.blake2b(vector.tobytes(), key=person.encode()[:64], digest_size=16).hexdigest()
+
+
+def _counts(found: tuple[Any, Sequence[Any]]) -> tuple[str, int]:
+    return found[0].id, len(found[1])
+
+
+def _concerns_rows(error: VisageError) -> bool:
+    """Whether it is one row's fault, so that the others may go in without it."""
+    return isinstance(error, AlreadyThere | EmbeddingMismatch)
+
+
+async def _groups(body: AsyncIterator[bytes], rows: Rows) -> AsyncIterator[list[bytes]]:
+    """Rows in groups: full ones, and what is at hand when no more comes for a while."""
+    group: list[bytes] = []
+    size = 0
+    coming = asyncio.ensure_future(_next(body))
+    try:
+        while True:
+            await asyncio.wait({coming}, timeout=_PAUSE if group else None)
+            if not coming.done():
+                yield group
+                group, size = [], 0
+                continue
+            piece = coming.result()
+            found = rows.last() if piece is None else rows.feed(piece)
+            group += found
+            size += sum(map(len, found))
+            if group and (piece is None or len(group) >= _GROUP_ROWS or size >= _GROUP_BYTES):
+                yield group
+                group, size = [], 0
+            if piece is None:
+                return
+            coming = asyncio.ensure_future(_next(body))
+    finally:
+        coming.cancel()
+
+
+async def _next(body: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(body, None)
+
+
+async def _drained(body: AsyncIterator[bytes]) -> None:
+    """Read to the end what is of no use: callers who are still sending would not hear the answer."""
+    async for _ in body:
+        pass

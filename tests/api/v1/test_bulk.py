@@ -1,0 +1,184 @@
+"""Many persons in and out, in streams."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+
+from tests.galleries import MemoryStore, gallery_client
+from tests.support import Client, ConstantEmbedder
+from visage.api.galleries import Galleries
+from visage.api.idempotency import Ids
+from visage.api.v1.intake import Intake
+from visage.api.v1.rows import Rows
+from visage.errors import StoreUnavailable
+from visage.search.base import NewCollection, Recogniser
+
+BULK = "/v1/collections/staff/bulk"
+NDJSON = {"Content-Type": "application/x-ndjson"}
+PACKED = {"Content-Type": "application/x-msgpack"}
+
+
+class Threefold(ConstantEmbedder):
+    def predict(self, crops: Any, /) -> Any:
+        return [type(one)(one.vector[:3] / np.linalg.norm(one.vector[:3]), 1.0) for one in super().predict(crops)]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def client(tmp_path: Path, store: MemoryStore) -> Iterator[Client]:
+    with gallery_client(tmp_path / "d", store=store, runtime={"embedder": Threefold()}) as client:
+        for name in ("staff", "copy"):
+            assert client.post("/v1/collections", json={"name": name}).status_code == 201
+        yield client
+
+
+def told(answer: Any) -> list[dict[str, Any]]:
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def ndjson(*rows: Any) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def test_rows_are_enrolled_in_groups_and_reported(client: Client, store: MemoryStore) -> None:
+    rows = [{"id": f"p{i}", "name": f"P {i}", "metadata": {"i": i}, "vectors": [[1, i, 0]]} for i in range(2500)]
+    before = store.enrol_calls
+    lines = told(client.post(BULK, content=ndjson(*rows), headers=NDJSON))
+    assert [line["row"] for line in lines[:-1]] == list(range(2500))
+    assert lines[7] == {"row": 7, "status": "enrolled", "person": "p7", "faces": 1}
+    assert lines[-1] == {"done": True, "persons": 2500, "faces": 2500, "failed": 0}
+    assert store.enrol_calls - before <= 6
+    assert client.get("/v1/collections/staff").json()["persons"] == 2500
+    assert client.get("/v1/collections/staff/persons/p7").json()["metadata"] == {"i": 7}
+
+
+def test_msgpack_rows_with_vectors_of_every_form(client: Client) -> None:
+    vector = np.array([0, 1, 0], "<f4")
+    forms = [[0.0, 1, 0], vector.tobytes(), base64.b64encode(vector.tobytes()).decode()]
+    content = b"".join(msgpack.packb({"vectors": [form]}) for form in forms)
+    lines = told(client.post(BULK, content=content, headers=PACKED))
+    assert [line["status"] for line in lines[:-1]] == ["enrolled"] * 3 and lines[-1]["persons"] == 3
+    found = client.post("/v1/collections/staff/search", json={"vectors": [[0, 1, 0]], "threshold": 0.9999})
+    assert len(found.json()["probes"][0]["matches"]) == 3
+
+
+def test_a_bad_row_fails_alone(client: Client) -> None:
+    good = {"vectors": [[1, 0, 0]]}
+    content = ndjson(good, {"vectors": [[1, 0]]}, {"vectors": []}, {"id": "a b", **good}, {"vectors": [[0, 0, 0]]})
+    content += b"{broken\n\n" + ndjson([1], good).rstrip(b"\n")
+    lines = told(client.post(BULK, content=content, headers=NDJSON))
+    assert [line.get("status") for line in lines[:-1]] == ["enrolled", *["failed"] * 6, "enrolled"]
+    assert lines[1]["error"]["type"] == "urn:visage:embedding-mismatch"
+    assert lines[5]["error"]["type"] == "urn:visage:row-invalid" and "JSON" in lines[5]["error"]["detail"]
+    assert lines[-1] == {"done": True, "persons": 2, "faces": 2, "failed": 6}
+
+
+def test_what_follows_broken_msgpack_is_not_guessed(client: Client) -> None:
+    good = msgpack.packb({"id": "a", "vectors": [[1, 0, 0]]})
+    lines = told(client.post(BULK, content=good + b"\xc1" + good, headers=PACKED))
+    assert lines[-1]["done"] is False and "no msgpack" in lines[-1]["error"]["detail"]
+    cut = told(client.post(BULK, content=good + good[:-3], headers=PACKED))
+    assert cut[-1]["done"] is False and "ends within" in cut[-1]["error"]["detail"]
+
+
+def test_the_same_rows_again_change_nothing(client: Client) -> None:
+    content = ndjson({"id": "a", "vectors": [[1, 0, 0], [0, 1, 0]]}, {"vectors": [[0, 0, 1]]})
+    headers = {**NDJSON, "Idempotency-Key": "k"}
+    first = told(client.post(BULK, content=content, headers=headers))
+    assert told(client.post(BULK, content=content, headers=headers))[1]["person"] == first[1]["person"]
+    counts = client.get("/v1/collections/staff").json()
+    assert (counts["persons"], counts["faces"]) == (2, 3)
+    told(client.post(BULK, content=content, headers=NDJSON))  # no key: a row without an id is somebody new
+    counts = client.get("/v1/collections/staff").json()
+    assert (counts["persons"], counts["faces"]) == (3, 4)
+
+
+@pytest.mark.parametrize("form", ["true", "base64"])
+def test_an_export_is_read_back(client: Client, form: str) -> None:
+    rows = [
+        {"id": f"p{i}", "name": f"P {i}", "metadata": {"i": i}, "vectors": [[1, i, 0], [i, 1, 1]]} for i in range(300)
+    ]
+    told(client.post(BULK, content=ndjson(*rows), headers=NDJSON))
+    export = client.get(f"/v1/collections/staff/export?vectors={form}")
+    assert len(told(export)) == 600
+    lines = told(client.post("/v1/collections/copy/bulk", content=export.content, headers=NDJSON))
+    assert lines[-1]["failed"] == 0
+    again = client.get(f"/v1/collections/copy/export?vectors={form}")
+
+    def kept(lines: list[dict[str, Any]]) -> list[Any]:
+        return [(line["person"]["id"], line["person"]["name"], line["face"]["id"], line["vector"]) for line in lines]
+
+    if form == "base64":
+        assert kept(told(again)) == kept(told(export))
+    else:
+        assert [one[:3] for one in kept(told(again))] == [one[:3] for one in kept(told(export))]
+    assert "vector" not in told(client.get("/v1/collections/staff/export?vectors=false"))[0]
+
+
+class Away(MemoryStore):
+    """Goes away after the first group."""
+
+    def enrol(self, *given: Any) -> Any:
+        if self.enrol_calls:
+            raise StoreUnavailable("The store is away")
+        return super().enrol(*given)
+
+
+def test_a_store_that_goes_away_ends_the_intake_with_what_was_kept() -> None:
+    store = Away()
+    held = store.create(NewCollection("staff", Recogniser("r", "0", "p", 3)))
+    reports: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for i in range(5):
+            yield ndjson(*({"id": f"p{i}-{j}", "vectors": [[1, 0, 0]]} for j in range(1000)))
+
+    async def take() -> None:
+        galleries = Galleries("", lambda _: store)
+        await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), reports.append)
+        await galleries.aclose()
+
+    asyncio.run(take())
+    lines = [json.loads(line) for line in b"".join(reports).splitlines()]
+    assert lines[-1] == {
+        "done": False,
+        "persons": 1000,
+        "faces": 1000,
+        "failed": 0,
+        "error": {"type": "urn:visage:store-unavailable", "title": "Store unavailable", "detail": "The store is away"},
+    }
+    assert len(lines) == 1001
+
+
+def test_rows_are_reported_while_the_body_still_comes() -> None:
+    store = MemoryStore()
+    held = store.create(NewCollection("staff", Recogniser("r", "0", "p", 3)))
+    reports: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        yield ndjson({"id": "a", "vectors": [[1, 0, 0]]})
+        async with asyncio.timeout(20):
+            while not reports:
+                await asyncio.sleep(0.01)
+        yield ndjson({"id": "b", "vectors": [[1, 0, 0]]})
+
+    async def take() -> None:
+        galleries = Galleries("", lambda _: store)
+        await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), reports.append)
+        await galleries.aclose()
+
+    asyncio.run(take())
+    assert [person.id for person in store.persons("staff")] == ["a", "b"]

@@ -1,0 +1,166 @@
+"""/v1 behind the door: limits, deadlines, places; streams that may be longer; an event loop that only waits."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import uvicorn
+
+from tests.api.v1.test_bulk import BULK, NDJSON, Threefold, ndjson
+from tests.galleries import MemoryStore, gallery_client
+from tests.support import constant_runtime, settings_of, wait_ready
+from visage.api.app import create_app
+from visage.cli.serve import server_config
+
+
+class Slow(MemoryStore):
+    """Takes its time over every list of persons."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def persons(self, *given: Any, **more: Any) -> Any:
+        assert self.let_go.wait(30)
+        return super().persons(*given, **more)
+
+
+@contextmanager
+def running(data_dir: Path, store: Any, **environ: str) -> Iterator[str]:
+    """The application behind a real server, in a thread; its URL."""
+    settings = settings_of(DATA_DIR=str(data_dir), **environ)
+    app = create_app(settings, opener=lambda s, w: constant_runtime(s, w, embedder=Threefold()), stores=lambda _: store)
+    server = uvicorn.Server(server_config(settings, app))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
+        thread.start()
+        try:
+            wait_ready(lambda: server.started)
+            wait_ready(lambda: httpx.get(f"{url}/ready").status_code == 200)
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def test_a_slow_store_holds_nobody_else_up(tmp_path: Path) -> None:
+    store = Slow()
+    with running(tmp_path / "d", store) as url, ThreadPoolExecutor(20) as pool:
+        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
+        waiting = [pool.submit(httpx.get, f"{url}/v1/collections/staff/persons", timeout=60) for _ in range(20)]
+        time.sleep(0.2)
+        times = []
+        for _ in range(20):
+            started = time.perf_counter()
+            assert httpx.get(f"{url}/health").status_code == 200
+            times.append(time.perf_counter() - started)
+        store.let_go.set()
+        assert all(one.result().status_code == 200 for one in waiting)
+    assert sorted(times)[10] < 0.1
+
+
+def test_a_deadline_is_kept_and_places_are_counted(tmp_path: Path) -> None:
+    store = Slow()
+    with gallery_client(tmp_path / "d", store=store, MAX_BODY_BYTES="2048") as client:
+        client.post("/v1/collections", json={"name": "staff"})
+        late = client.get("/v1/collections/staff/persons", headers={"X-Request-Timeout": "0.2"})
+        store.let_go.set()
+        assert late.status_code == 503 and late.json()["type"] == "urn:visage:deadline-exceeded"
+        assert late.headers["retry-after"] and late.headers["x-request-id"] and late.headers["x-visage-models"]
+        large = client.post("/v1/detect", json={"images": ["x" * 3000]})
+        assert large.status_code == 413 and large.json()["type"] == "urn:visage:request-too-large"
+
+
+def test_no_place_no_entry(tmp_path: Path) -> None:
+    store = Slow()
+    with running(tmp_path / "d", store, MAX_REQUESTS="1") as url, ThreadPoolExecutor(1) as pool:
+        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
+        waiting = pool.submit(httpx.get, f"{url}/v1/collections/staff/persons", timeout=60)
+        wait_ready(lambda: httpx.get(f"{url}/v1/collections").status_code == 503)
+        store.let_go.set()
+        assert waiting.result().status_code == 200
+
+
+def test_a_stream_may_be_longer_than_a_body(tmp_path: Path) -> None:
+    rows = ndjson(*({"id": f"p{i}", "vectors": [[1, i, 0]]} for i in range(3000)))
+    with gallery_client(
+        tmp_path / "d", runtime={"embedder": Threefold()}, MAX_BODY_BYTES="2048", MAX_INFLIGHT_BYTES="4096"
+    ) as client:
+        client.post("/v1/collections", json={"name": "staff"})
+        lines = client.post(BULK, content=rows, headers=NDJSON).text.splitlines()
+    assert json.loads(lines[-1]) == {"done": True, "persons": 3000, "faces": 3000, "failed": 0}
+
+
+def test_who_sends_everything_before_reading_is_not_kept_waiting(tmp_path: Path) -> None:
+    """The answer is longer than all buffers between the two: a server that waited to send it would never read on."""
+    count = 60_000
+    line = b'{"id": "%s-%d", "vectors": [[1, 0, 0]]}\n'
+    body = b"".join(line % (b"a-rather-long-identifier-" * 4, i) for i in range(count))
+
+    async def raw(url: str) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]), limit=2**12)
+        head = (
+            f"POST {BULK} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: {len(body)}\r\n"
+        )
+        writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+        await writer.drain()
+        answer = bytearray()
+        while piece := await reader.read(2**16):
+            answer += piece
+        writer.close()
+        return bytes(answer)
+
+    with running(tmp_path / "d", MemoryFaster()) as url:
+        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
+        answer = asyncio.run(asyncio.wait_for(raw(url), 60))
+    assert b'{"done":true,"persons":60000,"faces":60000,"failed":0}' in answer and len(answer) > 8 * 2**20
+
+
+class MemoryFaster(MemoryStore):
+    """Counts no faces, which takes long where they are many."""
+
+    def person(self, name: str, person: str, /) -> Any:
+        return self._persons[name][person]
+
+
+def test_who_hangs_up_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = MemoryStore()
+
+    async def cut(url: str) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        head = (
+            f"POST {BULK} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 100000\r\n\r\n"
+        )
+        writer.write(head.encode() + ndjson({"id": "a", "vectors": [[1, 0, 0]]}))
+        await writer.drain()
+        await asyncio.sleep(0.5)
+        writer.close()
+
+    with running(tmp_path / "d", store) as url:
+        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
+        asyncio.run(cut(url))
+        wait_ready(lambda: "visage_requests_inside 0.0" in httpx.get(f"{url}/metrics").text)
+        assert [person.id for person in store.persons("staff")] == ["a"]
+        assert httpx.get(f"{url}/health").status_code == 200
+
+
+def test_an_export_that_nobody_reads_to_the_end_ends(tmp_path: Path) -> None:
+    store = MemoryStore()
+    with running(tmp_path / "d", store) as url:
+        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
+        rows = ndjson(*({"id": f"p{i}", "metadata": {"x": "y" * 5000}, "vectors": [[1, i, 0]]} for i in range(2000)))
+        httpx.post(f"{url}{BULK}", content=rows, headers=NDJSON, timeout=60)
+        with httpx.stream("GET", f"{url}/v1/collections/staff/export") as answer:
+            assert answer.status_code == 200
+            next(answer.iter_bytes())
+        wait_ready(lambda: "visage_requests_inside 0.0" in httpx.get(f"{url}/metrics").text)
+        wait_ready(lambda: not any(thread.name == "ahead" for thread in threading.enumerate()))

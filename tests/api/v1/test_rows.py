@@ -1,0 +1,76 @@
+"""Rows out of a stream, wherever its pieces are cut."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visage.api.v1.rows import _LONG, _MOST_ROW, Rows
+from visage.errors import RequestTooLarge
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=300)
+    | st.binary(max_size=300),
+    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=5), inner, max_size=20),
+    max_leaves=30,
+)
+
+
+def fed(rows: Rows, data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    found = []
+    for start, end in pairwise(edges):
+        found += rows.feed(data[start:end])
+    return found + rows.last()
+
+
+@given(st.lists(VALUES, max_size=5), st.lists(st.integers(0, 10_000), max_size=6))
+def test_msgpack_objects_come_out_whole(values: list[Any], cuts: list[int]) -> None:
+    data = b"".join(msgpack.packb(value) for value in values)
+    assert [msgpack.unpackb(row) for row in fed(Rows(packed=True), data, cuts)] == values
+
+
+@given(
+    st.lists(st.dictionaries(st.text(), st.integers(-(2**53), 2**53)), max_size=5),
+    st.lists(st.integers(0, 1000), max_size=6),
+)
+def test_lines_come_out_whole(values: list[Any], cuts: list[int]) -> None:
+    rows = Rows(packed=False)
+    data = b"\n\r\n".join(json.dumps(value).encode() for value in values)
+    assert [rows.read(row) for row in fed(rows, data, cuts)] == values
+
+
+def test_a_long_row_is_not_looked_through_with_every_piece() -> None:
+    rows = Rows(packed=True)
+    long = msgpack.packb(list(range(2**17)))
+    assert len(long) > _LONG
+    found = []
+    for start in range(0, len(long), 1000):
+        found += rows.feed(long[start : start + 1000])
+    assert [msgpack.unpackb(row) for row in [*found, *rows.last()]] == [list(range(2**17))]
+
+
+def test_what_is_no_msgpack_is_said() -> None:
+    with pytest.raises(ValueError, match="no msgpack"):
+        Rows(packed=True).feed(b"\xc1")
+    rows = Rows(packed=True)
+    assert rows.feed(b"\x92\x01") == []
+    with pytest.raises(ValueError, match="within a row"):
+        rows.last()
+    with pytest.raises(ValueError, match="no valid JSON"):
+        Rows(packed=False).read(b"{")
+
+
+def test_a_row_has_a_limit() -> None:
+    rows = Rows(packed=False)
+    with pytest.raises(RequestTooLarge):
+        for _ in range(_MOST_ROW // 2**20 + 2):
+            rows.feed(b" " * 2**20)
