@@ -1,14 +1,14 @@
-"""`visage serve | prepare | models`."""
+"""`visage serve | prepare | models | keys`."""
 
 import argparse
 import sys
 from types import ModuleType
 
 from visage import __version__
-from visage.cli import models, prepare, serve
+from visage.cli import keys, models, prepare, serve
 from visage.errors import VisageError
 
-COMMANDS: dict[str, ModuleType] = {"serve": serve, "prepare": prepare, "models": models}
+COMMANDS: dict[str, ModuleType] = {"serve": serve, "prepare": prepare, "models": models, "keys": keys}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,7 +22,8 @@ VisageError
  ├─ Overloaded             no room now; worth trying again
  │   ├─ DeadlineExceeded
  │   ├─ ModelUnavailable   a network that was unloaded while idle cannot be loaded again
- │   └─ NotReady
+ │   ├─ NotReady
+ │   └─ RateLimited        a caller asks more often than their key allows
  ├─ InferenceFailed        a network did not return an answer
  ├─ Unauthorised           the caller has not shown who they are, or may not do this
  │   └─ Forbidden
@@ -136,6 +137,10 @@ class ModelUnavailable(Overloaded):
 
 class NotReady(Overloaded):
     title = "Not ready"
+
+
+class RateLimited(Overloaded):
+    title = "Rate limited"
 
 
 class InferenceFailed(VisageError):

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from visage import __version__
+from visage.api.access import gate_of
 from visage.api.door import Door
 from visage.api.metrics import Metrics
 from visage.api.pages import add_pages
@@ -44,7 +45,7 @@ def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notif
 
     `opened` is told when the runtime is ready or has failed.
     """
-    state = State(settings, Metrics())
+    state = State(settings, Metrics(), gate_of(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -56,6 +57,7 @@ def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notif
         await loading
         if state.runtime is not None:
             await state.runtime.aclose()
+        state.gate.close()
 
     app = FastAPI(
         title="visage",
@@ -84,6 +86,7 @@ def _add_middleware(app: FastAPI, state: State) -> None:
         made = Door(
             inner,
             settings=settings,
+            gate=state.gate,
             metrics=state.metrics,
             guarded=GUARDED,
             enter=state.enter,
@@ -97,9 +100,9 @@ def _add_middleware(app: FastAPI, state: State) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["X-Request-Id", "X-Visage-Models", "Retry-After"],
+            expose_headers=["X-Request-Id", "X-Visage-Models", "Retry-After", "WWW-Authenticate"],
         )
     state.metrics.watch_door(
         lambda: (

@@ -14,6 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from visage.access.keys import Key
+from visage.api.access import Gate
 from visage.api.context import RequestContext
 from visage.api.metrics import Metrics
 from visage.api.problems import problem, problem_of
@@ -36,8 +38,8 @@ Enter = Callable[[], AbstractContextManager[None]]
 class Door:
     """Middleware around the whole application; `guarded` are the POST routes that work on images.
 
-    `enter` takes a place for a guarded request and raises Overloaded or NotReady where there is none;
-    `models` tells what X-Visage-Models says where a request names no networks.
+    `gate` asks who is there. `enter` takes a place for a guarded request and raises Overloaded or NotReady where there
+    is none; `models` tells what X-Visage-Models says where a request names no networks.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Door:
         app: ASGIApp,
         *,
         settings: Settings,
+        gate: Gate,
         metrics: Metrics,
         guarded: frozenset[str],
         enter: Enter,
@@ -52,6 +55,7 @@ class Door:
     ) -> None:
         self._app = app
         self._settings = settings
+        self._gate = gate
         self._metrics = metrics
         self._guarded = guarded
         self._enter = enter
@@ -85,6 +89,7 @@ class _Passage:
     async def go(self) -> None:
         self.context.attach(self._scope)
         try:
+            self.context.key = self._admitted()
             if self._scope["method"] == "POST" and self._path in self._door._guarded:
                 await self._guarded()
             else:
@@ -101,6 +106,9 @@ class _Passage:
         finally:
             self._door.bytes_inside -= self.context.bytes_in
             self._report()
+
+    def _admitted(self) -> Key | None:
+        return self._door._gate.admit(self._scope["method"], self._path, self._headers.get("authorization", ""))
 
     async def _guarded(self) -> None:
         declared = self._headers.get("content-length", "")
@@ -196,7 +204,9 @@ class _Passage:
             images=context.images,
             faces=context.faces,
             failed=context.failed,
+            **({"key": context.key.id} if context.key else {}),
         )
+        self._door._gate.left(context.key, self._scope["method"], self._path, self._status, context.id)
 
     def _id(self) -> str:
         given = self._headers.get("x-request-id", "")

@@ -25,7 +25,10 @@ STATUS: dict[type[VisageError], int] = {
     errors.ImageUnreachable: 502,
     errors.RequestTooLarge: 413,
     errors.Overloaded: 503,
+    errors.RateLimited: 429,
     errors.InferenceFailed: 500,
+    errors.Unauthorised: 401,
+    errors.Forbidden: 403,
     VisageError: 500,
 }
 
@@ -73,8 +76,19 @@ def problem(
 
 
 def problem_of(error: VisageError, *, compat: bool = False) -> Response:
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.Overloaded) else None
-    return problem(status_of(error), error.title, str(error), kind=kind_of(error), compat=compat, headers=headers)
+    return problem(
+        status_of(error), error.title, str(error), kind=kind_of(error), compat=compat, headers=_headers(error)
+    )
+
+
+def _headers(error: VisageError) -> Mapping[str, str] | None:
+    match error:
+        case errors.Overloaded():
+            return {"Retry-After": str(error.retry_after)}
+        case errors.Unauthorised() if status_of(error) == 401:
+            return {"WWW-Authenticate": "Bearer"}
+        case _:
+            return None
 
 
 def validation_problem(faults: Sequence[Any], *, compat: bool = False) -> Response:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from visage.api.access import Gate
 from visage.api.metrics import Metrics
 from visage.errors import NotReady, VisageError
 from visage.networks import described
@@ -19,6 +20,7 @@ class State:
 
     settings: Settings
     metrics: Metrics
+    gate: Gate
     runtime: Runtime | None = None
     failure: VisageError | None = None
 
