@@ -22,7 +22,7 @@ from visage_client.errors import (
     Unauthorised,
     Unavailable,
 )
-from visage_client.pictures import Image
+from visage_client.pictures import Image, read
 from visage_client.progress import Progress, progress_of
 from visage_client.requests import FacesRule, Gate, Metadata, Row
 from visage_client.vectors import VectorLike
@@ -194,6 +194,10 @@ def _pictures(
     progress: Progress,
     fields: dict[str, Any],
 ) -> Work[FoundImage]:
+    def once(image: Image) -> Image:
+        """Open files are read here: a call may be made anew, and they have moved on by then."""
+        return read(image) if hasattr(image, "read") else image
+
     def job(some: Sequence[Image]) -> Job[FoundImage]:
         def call() -> Call[list[FoundImage]]:
             found = ask(some, **fields)
@@ -208,7 +212,8 @@ def _pictures(
 
         return Job(call, len(some), failed, halves if len(some) > 1 else None)
 
-    return Work((job(some) for some in batched(images, batch)), workers, _length(images), progress)
+    held = (once(image) for image in images)
+    return Work((job(some) for some in batched(held, batch)), workers, _length(images), progress)
 
 
 def batched(items: Iterable[A], size: int) -> Iterator[list[A]]:

@@ -48,7 +48,7 @@ def _reader(kind: Any) -> _Reader:
         return lambda value: None if value is None else some(value)
     if origin is tuple:
         return _row(inner)
-    if origin is array:
+    if array in (kind, origin):
         return unpacked
     if origin is Literal:
         return str
@@ -86,6 +86,12 @@ def _bytes(value: Any) -> bytes:
     return base64.b64decode(value, validate=True) if isinstance(value, str) else bytes(value)
 
 
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"an object is wanted, not {type(value).__name__}")
+    return dict(value)
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -97,5 +103,5 @@ _PLAIN: dict[Any, _Reader] = {
     bool: bool,
     bytes: _bytes,
     datetime: datetime.fromisoformat,
-    Mapping: dict,
+    Mapping: _mapping,
 }

@@ -369,7 +369,15 @@ def extract(
         "rec_name": rec_name,
         "api_ver": "2",
     }
-    return Call(lambda form: _compatible("/extract", images, values, img_req_headers, form, bare), _extraction)
+    pictures = listed(images)
+
+    def parse(answer: Answer) -> Extraction:
+        found = _extraction(answer)
+        if len(found.data) != len(pictures):
+            raise BadAnswer(f"{len(pictures)} pictures were sent, and {len(found.data)} answered", status=answer.status)
+        return found
+
+    return Call(lambda form: _compatible("/extract", pictures, values, img_req_headers, form, bare), parse)
 
 
 def draw_detections(

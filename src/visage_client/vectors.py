@@ -4,7 +4,7 @@ import base64
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 
 @runtime_checkable
@@ -14,7 +14,10 @@ class _Array(Protocol):
     def tolist(self) -> Any: ...
 
 
-Vector: TypeAlias = "array[float]"
+if TYPE_CHECKING:
+    Vector: TypeAlias = array[float]
+else:  # Python 3.11 cannot say it
+    Vector = array
 """What answers hold: `array('f')`. `numpy.asarray(vector)` is the same memory."""
 
 VectorLike: TypeAlias = Sequence[float] | Vector | memoryview | _Array
