@@ -286,8 +286,8 @@ class Extraction:
 class Info:
     """`models` and `defaults` have InsightFace-REST's keys; `visage` is this service's own, empty under COMPAT_API."""
 
-    version: str
     models: Mapping[str, Any]
+    version: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     visage: Mapping[str, Any] = field(default_factory=dict)
 
