@@ -1,17 +1,18 @@
-"""A client of visage over plain HTTP: small examples to copy, and a demonstration to run.
+"""A client of visage at work: small examples to copy, and a demonstration to run.
 
     make serve                                                in one terminal: the service, on port 18080
     .venv/bin/python demo_client.py -p 18080                  in another: the faces of misc/images, ten times over
     .venv/bin/python demo_client.py -p 18080 --examples       each call of the service once
     .venv/bin/python demo_client.py -p 18080 -d DIR --save OUT    all files below DIR; pictures with boxes go to OUT
 
-The functions of the first part are the examples: each is one call, and the demonstration is made of them.
-The options are those of InsightFace-REST's client; without -p it asks port 18081, which containers publish.
+The functions of the first part are the examples: each is one call of `visage_client` (docs/client.md has all of them),
+and the demonstration is made of them. The options are those of InsightFace-REST's client; without -p it asks port
+18081, which containers publish.
 """
 
 import argparse
-import base64
 import math
+import os
 import statistics
 import sys
 import time
@@ -21,147 +22,97 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import httpx
-import ormsgpack
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+try:
+    from visage_client import (
+        BadAnswer,
+        Client,
+        ExtractedFace,
+        ExtractedImage,
+        Info,
+        NoAnswer,
+        Refused,
+        Remote,
+        VisageError,
+        dot,
+    )
+except ModuleNotFoundError as absent:
+    sys.exit(f"{absent.name} is missing: pip install ./src/visage_client rich (make serve does it in .venv)")
+
 SAMPLES = Path(__file__).resolve().parent / "misc" / "images"
 
-Json = dict[str, Any]
-
 # ---------------------------------------------------------------------------------------------------------------------
-# The calls. `service` is an httpx.Client whose base_url is the service's; `fields` are those of /extract (see /docs).
+# The calls. `fields` are those of /extract (see /docs).
 
 
-class Face(TypedDict, total=False):
-    """One face of an answer. What was not asked for is absent or None."""
-
-    bbox: list[int]  # left, top, right, bottom in pixels of the upright picture
-    prob: float  # the detector's score
-    size: int  # width of the box
-    landmarks: list[list[int]] | None  # eyes, nose, corners of the mouth; the viewer's left first
-    facedata: str  # the aligned crop, 112×112, as base64 JPEG
-    vec: list[float] | None  # the embedding, of length 1
-    norm: float | None  # its length before
-    gender: int | None  # 1 male, 0 female
-    age: int | None
+def extract(service: Client, pictures: Sequence[bytes], **fields: Any) -> Sequence[ExtractedImage]:
+    """An entry for each picture, in order: its faces, or in `traceback` why there are none."""
+    return service.extract(pictures, bare=False, **fields).data
 
 
-def extract_json(service: httpx.Client, pictures: Sequence[bytes], **fields: Any) -> list[Json]:
-    """Pictures as base64 in JSON, which any language can send."""
-    body = {"images": {"data": [base64.b64encode(picture).decode() for picture in pictures]}, **fields}
-    return images_of(service.post("/extract", json=body))
+def extract_one(service: Client, picture: bytes, **fields: Any) -> ExtractedImage:
+    """One picture as the body: the quickest way in."""
+    return service.extract(picture, **fields).data[0]
 
 
-def extract_msgpack(service: httpx.Client, pictures: Sequence[bytes], **fields: Any) -> list[Json]:
-    """Pictures as they are in msgpack, and msgpack back: a quarter less to send, and nothing to convert."""
-    body = ormsgpack.packb({"images": {"data": list(pictures)}, "msgpack": True, **fields})
-    return images_of(service.post("/extract", content=body, headers={"Content-Type": "application/msgpack"}))
-
-
-def extract_urls(service: httpx.Client, urls: Sequence[str], **fields: Any) -> list[Json]:
+def extract_urls(service: Client, urls: Sequence[str], **fields: Any) -> Sequence[ExtractedImage]:
     """Pictures that the service fetches: http addresses, or paths below its ROOT_IMAGES_DIR."""
-    return images_of(service.post("/extract", json={"images": {"urls": list(urls)}, **fields}))
+    return service.extract([Remote(url) for url in urls], **fields).data
 
 
-def extract_multipart(service: httpx.Client, pictures: Sequence[bytes], **fields: Any) -> list[Json]:
-    """Pictures as files of a form: curl -F files=@picture.jpg …/multipart/extract"""
-    files = [("files", ("picture", picture)) for picture in pictures]
-    return images_of(service.post("/multipart/extract", files=files, data=fields))
-
-
-def aligned_crops(service: httpx.Client, picture: bytes) -> list[bytes]:
+def aligned_crops(service: Client, picture: bytes) -> list[bytes]:
     """The faces of a picture cut out and set upright, 112×112, as JPEG files."""
-    faces = extract_json(service, [picture], return_face_data=True, extract_embedding=False)[0]["faces"]
-    return [base64.b64decode(face["facedata"]) for face in faces]
+    faces = extract(service, [picture], return_face_data=True, extract_embedding=False)[0].faces
+    return [face.facedata or b"" for face in faces]
 
 
-def embed_crops(service: httpx.Client, crops: Sequence[bytes]) -> list[Face]:
+def embed_crops(service: Client, crops: Sequence[bytes]) -> list[ExtractedFace]:
     """Embeddings of crops that were cut out before: no detection, one face a crop."""
-    return [image["faces"][0] for image in extract_json(service, crops, embed_only=True)]
+    return [image.faces[0] for image in extract(service, crops, embed_only=True)]
 
 
-def draw_detections(service: httpx.Client, picture: bytes, **fields: Any) -> bytes:
+def draw_detections(service: Client, picture: bytes, **fields: Any) -> bytes:
     """The picture with its faces drawn in, a JPEG file."""
-    body = {"images": {"data": [base64.b64encode(picture).decode()]}, **fields}
-    return service.post("/draw_detections", json=body).raise_for_status().content
+    return service.draw_detections(picture, bare=False, **fields)
 
 
-def similarity(one: Face, other: Face) -> float:
+def similarity(one: ExtractedFace, other: ExtractedFace) -> float:
     """Cosine of two faces' embeddings: near 1 for one person, near 0 for two."""
-    return sum(a * b for a, b in zip(one["vec"] or [], other["vec"] or [], strict=True))
+    return dot(one.vec or (), other.vec or ())
 
 
-def verify(service: httpx.Client, picture: bytes, other: bytes) -> float:
+def verify(service: Client, picture: bytes, other: bytes) -> float:
     """Similarity of the largest faces of two pictures, each of which has one."""
-    one, two = (image["faces"][0] for image in extract_json(service, [picture, other], limit_faces=1))
+    one, two = (image.faces[0] for image in extract(service, [picture, other], limit_faces=1))
     return similarity(one, two)
-
-
-def images_of(response: httpx.Response) -> list[Json]:
-    """An entry for each picture, in order: {status: ok, faces: […]} or {status: failed, traceback: one line}."""
-    response.raise_for_status()
-    packed = response.headers["Content-Type"] == "application/x-msgpack"
-    answer = ormsgpack.unpackb(response.content) if packed else response.json()
-    if isinstance(answer, list):  # the form of api_ver 1
-        return [{"status": "ok", "faces": faces} for faces in answer]
-    images: list[Json] = answer["data"]
-    return [image if "faces" in image else {"status": "ok", **image, "faces": [image]} for image in images]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The connection
 
 
-class PatientTransport(httpx.HTTPTransport):
-    """A busy or loading service answers 503 and says in Retry-After when to come again: so we do, for a while."""
-
-    patience = 60.0  # seconds from the first try in which another is made
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        until = time.monotonic() + self.patience
-        while True:
-            response = super().handle_request(request)
-            pause = pause_of(response)
-            if pause is None or time.monotonic() + pause > until:
-                return response
-            response.read()
-            response.close()
-            time.sleep(pause)
-
-
-def pause_of(response: httpx.Response) -> float | None:
-    """Seconds until the request is worth another try; None where it is not, or the answer is there."""
-    if response.status_code not in (429, 503):
-        return None
-    said = response.headers.get("Retry-After", "")
-    return float(said) if said.isdigit() else 1.0
-
-
-def connect(uri: str, port: int, threads: int = 1) -> httpx.Client:
-    """A client for `threads` threads. A port within `uri` goes before `port`. Raises httpx.InvalidURL."""
-    url = httpx.URL(uri if "://" in uri else f"http://{uri}")
-    limits = httpx.Limits(max_connections=threads, max_keepalive_connections=threads)
-    return httpx.Client(
-        base_url=url if url.port else url.copy_with(port=port),
-        transport=PatientTransport(limits=limits),
-        timeout=httpx.Timeout(180, connect=10, pool=None),
-    )
-
-
-def reason_of(response: httpx.Response) -> str:
-    """Why a whole request was refused, in one line."""
+def connect(uri: str, port: int, threads: int = 1, *, use_msgpack: bool = True) -> Client:
+    """A client for `threads` threads. A port within `uri` goes before `port`. VISAGE_KEY: the key, where the service
+    asks for one. Raises ValueError.
+    """
     try:
-        detail = response.json()["detail"]
-        text = detail if isinstance(detail, str) else "; ".join(str(fault["msg"]) for fault in detail)
-    except (ValueError, LookupError, TypeError):
-        text = response.reason_phrase
-    return f"{response.status_code}: {text}"
+        url = httpx.URL(uri if "://" in uri else f"http://{uri}")
+    except httpx.InvalidURL as exc:
+        raise ValueError(str(exc)) from exc
+    return Client(
+        str(url if url.port else url.copy_with(port=port)),
+        key=os.environ.get("VISAGE_KEY"),
+        timeout=180,
+        connections=threads,
+        form="msgpack" if use_msgpack else "json",
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -179,8 +130,11 @@ class Result:
     """The faces of one picture, or the reason why it has none to tell."""
 
     name: str
-    faces: Sequence[Face] = ()
+    faces: Sequence[ExtractedFace] = ()
     reason: str = ""
+
+
+_NOBODY = ExtractedFace()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +146,13 @@ class Batch:
 
     def counted(self) -> "Batch":
         """Without what only the table needs: a long run must not fill the memory."""
-        return Batch([Result("", [{}] * len(result.faces), result.reason) for result in self.results], self.seconds)
+        return Batch(
+            [Result("", [_NOBODY] * len(result.faces), result.reason) for result in self.results], self.seconds
+        )
 
 
-# extract_json or extract_msgpack with everything but the pictures given
-Extract = Callable[[Sequence[bytes]], list[Json]]
+# `extract` with everything but the pictures given
+Extract = Callable[[Sequence[bytes]], Sequence[ExtractedImage]]
 
 
 def files_below(folder: Path) -> list[Picture]:
@@ -213,7 +169,7 @@ def sample_pictures() -> list[Picture]:
     return [Picture(path.name, path.read_bytes) for path in sorted(SAMPLES.glob("*.jpg"))]
 
 
-def sample_crops(service: httpx.Client) -> list[Picture]:
+def sample_crops(service: Client) -> list[Picture]:
     """What --embed_only takes: the sample pictures' faces, cut out."""
     return [
         Picture(f"{picture.name} #{i}", partial(bytes, crop))
@@ -239,28 +195,28 @@ def content_of(picture: Picture) -> bytes | Result:
         return Result(picture.name, reason=exc.strerror or str(exc))
 
 
-def answers_for(extract: Extract, contents: Sequence[bytes]) -> list[Json]:
+def answers_for(extract: Extract, contents: Sequence[bytes]) -> list[ExtractedImage]:
     """One request; halved where it is too much for one. What is refused as a whole fails with the same reason."""
     if not contents:
         return []
     try:
-        return extract(contents)
-    except httpx.HTTPStatusError as refused:
-        if len(contents) > 1 and is_too_much(refused.response):
+        return list(extract(contents))
+    except Refused as refused:
+        if len(contents) > 1 and is_too_much(refused):
             half = len(contents) // 2
             return answers_for(extract, contents[:half]) + answers_for(extract, contents[half:])
-        return [{"status": "failed", "traceback": reason_of(refused.response)}] * len(contents)
+        return [ExtractedImage("failed", traceback=str(refused))] * len(contents)
 
 
-def is_too_much(response: httpx.Response) -> bool:
+def is_too_much(refused: Refused) -> bool:
     """Whether fewer pictures at a time might pass: over the limit of a request, or not done in time."""
-    return response.status_code == 413 or "deadline-exceeded" in response.text
+    return refused.status == 413 or refused.kind == "deadline-exceeded"
 
 
-def result_of(picture: Picture, image: Json) -> Result:
-    if image["status"] != "ok":
-        return Result(picture.name, reason=str(image.get("traceback") or "failed"))
-    return Result(picture.name, image["faces"])
+def result_of(picture: Picture, image: ExtractedImage) -> Result:
+    if image.status != "ok":
+        return Result(picture.name, reason=image.traceback or "failed")
+    return Result(picture.name, image.faces)
 
 
 def timed(extract: Extract, pictures: Sequence[Picture], keep: bool) -> Batch:
@@ -300,16 +256,16 @@ def faces_table(results: Sequence[Result], rows: int) -> Table:
     """A line a face, at most `rows` of them (0: all); columns that no face has are left out."""
     lines = [(result, i, face) for result in results for i, face in enumerate(result.faces)]
     shown = lines[:rows] if rows else lines
-    has_person = any(face.get("age") is not None or face.get("gender") is not None for _, _, face in shown)
-    has_norm = any(face.get("norm") is not None for _, _, face in shown)
+    has_person = any(face.age is not None or face.gender is not None for _, _, face in shown)
+    has_norm = any(face.norm is not None for _, _, face in shown)
     caption = f"and {len(lines) - len(shown)} more faces: --rows 0 shows all" if len(lines) > len(shown) else None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
     table.add_column("image", overflow="fold")
     for title in ("#", "box", "score", "size", *["person"] * has_person, *["norm"] * has_norm):
         table.add_column(title, justify="right", no_wrap=True)
     for result, i, face in shown:
-        cells = [",".join(map(str, face.get("bbox") or [])), number(face.get("prob"), 3), number(face.get("size"), 0)]
-        cells += [person(face)] * has_person + [number(face.get("norm"), 2)] * has_norm
+        cells = [",".join(map(str, face.bbox or [])), number(face.prob, 3), number(face.size, 0)]
+        cells += [person(face)] * has_person + [number(face.norm, 2)] * has_norm
         table.add_row(printable(result.name) if i == 0 else "", str(i), *cells)
     return table
 
@@ -341,10 +297,10 @@ def number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def person(face: Face) -> str:
+def person(face: ExtractedFace) -> str:
     """Gender and age: M 31."""
-    letter = {1: "M", 0: "F"}.get(-1 if (gender := face.get("gender")) is None else gender, "")
-    return f"{letter} {number(face.get('age'), 0)}".strip()
+    letter = {1: "M", 0: "F"}.get(-1 if face.gender is None else face.gender, "")
+    return f"{letter} {number(face.age, 0)}".strip()
 
 
 def printable(text: str) -> str:
@@ -366,19 +322,20 @@ def progress_of(total: int) -> Iterator[Callable[[int], object]]:
 # The examples, run
 
 
-def show_examples(service: httpx.Client, screen: Console, urls: Sequence[str], save: Path | None) -> None:
+def show_examples(service: Client, screen: Console, urls: Sequence[str], save: Path | None) -> None:
     """Each call once on the sample pictures, and what came of it."""
     hopper, group = ((SAMPLES / name).read_bytes() for name in ("grace_hopper.jpg", "group.jpg"))
     crops = aligned_crops(service, group)
     drawn = draw_detections(service, group)
     table = Table("call", "what came of it", box=box.SIMPLE_HEAD, pad_edge=False)
     table.columns[0].no_wrap, table.columns[1].overflow = True, "fold"
-    table.add_row("extract_json", told(extract_json(service, [hopper])))
-    table.add_row("extract_msgpack", told(extract_msgpack(service, [hopper, group])))
+    table.add_row("extract", told(extract(service, [hopper, group])))
+    table.add_row("extract_one", told([extract_one(service, hopper)]))
     fetched = extract_urls(service, urls)
-    remedy = "\nits paths start at ROOT_IMAGES_DIR; --urls names others" * any(i["status"] != "ok" for i in fetched)
+    remedy = "\nits paths start at ROOT_IMAGES_DIR; --urls names others" * any(
+        image.status != "ok" for image in fetched
+    )
     table.add_row("extract_urls", told(fetched) + remedy)
-    table.add_row("extract_multipart", told(extract_multipart(service, [hopper, group], extract_embedding=False)))
     table.add_row("aligned_crops", f"{len(crops)} crops, {sum(map(len, crops))} bytes")
     table.add_row("embed_crops", f"{len(embed_crops(service, crops))} embeddings of these crops")
     table.add_row("draw_detections", f"a JPEG file of {len(drawn)} bytes")
@@ -388,23 +345,23 @@ def show_examples(service: httpx.Client, screen: Console, urls: Sequence[str], s
         screen.print(f"{write_drawn(save, 'group.jpg', drawn)} has the faces drawn in", soft_wrap=True)
 
 
-def told(images: Sequence[Json]) -> str:
+def told(images: Sequence[ExtractedImage]) -> str:
     """One line an image."""
     return "\n".join(printable(told_image(image)) for image in images)
 
 
-def told_image(image: Json) -> str:
-    if image["status"] != "ok":
-        return f"failed: {image.get('traceback')}"
-    faces: list[Face] = image["faces"]
+def told_image(image: ExtractedImage) -> str:
+    if image.status != "ok":
+        return f"failed: {image.traceback}"
+    faces = image.faces
     if not faces:
         return "no face"
-    size = len(faces[0].get("vec") or [])
+    size = len(faces[0].vec or ())
     vector = f", {size} numbers a face" if size else ""
-    return f"{len(faces)} face{'s' * (len(faces) > 1)}, best score {number(faces[0].get('prob'), 3)}{vector}"
+    return f"{len(faces)} face{'s' * (len(faces) > 1)}, best score {number(faces[0].prob, 3)}{vector}"
 
 
-def verified(service: httpx.Client, hopper: bytes) -> str:
+def verified(service: Client, hopper: bytes) -> str:
     """A portrait against the group picture, whose largest face is the same person's, and against another portrait."""
     astronaut, group = ((SAMPLES / name).read_bytes() for name in ("astronaut.jpg", "group.jpg"))
     same, different = verify(service, hopper, group), verify(service, hopper, astronaut)
@@ -413,11 +370,13 @@ def verified(service: httpx.Client, hopper: bytes) -> str:
     return f"one person {same:.3f}, two persons {different:.3f}{said}"
 
 
-def recommended_limit(service: httpx.Client) -> float | None:
+def recommended_limit(service: Client) -> float | None:
     """The least similarity of one person, where the service tells it of its recognition network."""
-    answer = service.get("/models")
-    models = answer.json()["models"] if answer.is_success else []
-    return next((model["threshold"] for model in models if model["loaded"] and model["threshold"]), None)
+    try:
+        networks = service.models()
+    except Refused:  # InsightFace-REST has no such route
+        return None
+    return next((network.threshold for network in networks if network.loaded and network.threshold), None)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -479,55 +438,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     screen = Console(markup=False, highlight=False, emoji=False)
     try:
-        with connect(args.uri, args.port, args.threads) as service:
-            networks = networks_of(service)
-            said = f"{service.base_url}: detection {networks['det_name']}, recognition {networks['rec_name']}"
-            screen.print(printable(said), soft_wrap=True)
-            if args.examples:
-                show_examples(service, screen, args.urls, args.save)
-                return 0
-            return show_run(service, screen, args, networks)
-    except httpx.InvalidURL as exc:
+        service = connect(args.uri, args.port, args.threads, use_msgpack=args.use_msgpack)
+    except ValueError as exc:
         parser.error(f"-u {args.uri}: {exc}")
-    except httpx.HTTPStatusError as exc:
-        said = f"{exc.request.url.path} was refused with {reason_of(exc.response)}"
-    except httpx.ConnectError:
-        said = f"No service at {service.base_url}: start it with `make serve` and say -p 18080, or give its -p and -u"
-    except httpx.TransportError as exc:
-        said = f"The service at {service.base_url} does not answer: {str(exc) or type(exc).__name__}"
-    except (OSError, Stop) as exc:
-        said = str(exc)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    with service:
+        try:
+            return demonstrate(service, screen, args)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except NoAnswer as exc:
+            absent = isinstance(exc.__cause__, httpx.ConnectError)
+            remedy = f"No service at {service.url}: start it with `make serve` and say -p 18080, or give its -p and -u"
+            said = remedy if absent else f"The service at {service.url} does not answer: {exc.__cause__ or exc}"
+        except (OSError, Stop, VisageError) as exc:
+            said = str(exc)
     print(printable(said), file=sys.stderr)
     return 1
 
 
-def networks_of(service: httpx.Client) -> Json:
-    """What /info calls models. Raises Stop where that is no face service."""
+def demonstrate(service: Client, screen: Console, args: argparse.Namespace) -> int:
+    info = networks_of(service)
+    said = f"{service.url}: detection {info.models['det_name']}, recognition {info.models['rec_name']}"
+    screen.print(printable(said), soft_wrap=True)
+    if args.examples:
+        show_examples(service, screen, args.urls, args.save)
+        return 0
+    return show_run(service, screen, args, info)
+
+
+def networks_of(service: Client) -> Info:
+    """What /info says. Raises Stop where that is no face service."""
     try:
-        models: Json = service.get("/info").raise_for_status().json()["models"]
-        models["det_name"], models["rec_name"]
-    except (ValueError, LookupError, TypeError, httpx.HTTPStatusError):
-        raise Stop(f"What answers at {service.base_url} is no face service: give another -p or -u") from None
-    return models
+        info = service.info()
+    except (BadAnswer, Refused) as exc:
+        if isinstance(exc, Refused) and exc.status in (401, 403):
+            raise Stop(f"The service at {service.url} asks for a key: put it into VISAGE_KEY ({exc.detail})") from None
+        raise Stop(f"What answers at {service.url} is no face service: give another -p or -u") from None
+    if not {"det_name", "rec_name"} <= info.models.keys():
+        raise Stop(f"What answers at {service.url} is no face service: give another -p or -u")
+    return info
 
 
-def show_run(service: httpx.Client, screen: Console, args: argparse.Namespace, networks: Json) -> int:
+def show_run(service: Client, screen: Console, args: argparse.Namespace, info: Info) -> int:
     """Send the files, show faces, failures and throughput. 0 if any picture was read."""
     pictures = chosen(service, args)
     sent = repeated(pictures, args.num_files) if args.cycle else pictures
     batches = [sent[i : i + args.batch] for i in range(0, len(sent), args.batch)]
     fields = {
-        "api_ver": "2",
         "extract_embedding": args.embed,
-        "extract_ga": args.embed and bool(networks.get("ga_name")),
+        "extract_ga": args.embed and bool(info.models.get("ga_name")),
         "embed_only": args.embed_only,
         "limit_faces": args.limit_faces,
     }
-    extract = partial(extract_msgpack if args.use_msgpack else extract_json, service, **fields)
+    ask = partial(extract, service, **fields)
     with progress_of(len(sent) * args.iters) as done:
-        results, answers, seconds = post_all(extract, batches, args.iters, args.threads, done)
+        results, answers, seconds = post_all(ask, batches, args.iters, args.threads, done)
     results = results[: len(pictures)]
     show_results(screen, results, args.rows)
     if answers:
@@ -539,7 +504,7 @@ def show_run(service: httpx.Client, screen: Console, args: argparse.Namespace, n
     return 0 if any(not result.reason for result in results) else 1
 
 
-def chosen(service: httpx.Client, args: argparse.Namespace) -> list[Picture]:
+def chosen(service: Client, args: argparse.Namespace) -> list[Picture]:
     """The pictures that the options name. Raises Stop if there are none."""
     if args.dir is None:
         pictures = sample_crops(service) if args.embed_only else sample_pictures()
@@ -568,7 +533,7 @@ def show_results(screen: Console, results: Sequence[Result], rows: int) -> None:
 
 
 def save_all(
-    service: httpx.Client, screen: Console, pictures: Sequence[Picture], results: Sequence[Result], args: Any
+    service: Client, screen: Console, pictures: Sequence[Picture], results: Sequence[Result], args: Any
 ) -> None:
     """Write each picture that was read with its faces drawn in."""
     saved = 0

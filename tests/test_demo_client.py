@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 
 from tests.support import REPO, Server, served
+from visage_client import Client, ExtractedFace, ExtractedImage
 
 SAMPLES = REPO / "misc" / "images"
 
@@ -52,7 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterat
 
 
 @pytest.fixture
-def service(server: Server) -> Iterator[httpx.Client]:
+def service(server: Server) -> Iterator[Client]:
     with demo_client.connect(server.url, 18081) as client:
         yield client
 
@@ -205,28 +207,32 @@ def test_the_help_names_the_port_of_make_serve() -> None:
         ("https://faces.example.org/", "https://faces.example.org:7/"),
         ("127.0.0.1", "http://127.0.0.1:7"),
         ("http://127.0.0.1:9", "http://127.0.0.1:9"),
-        ("https://example.org/faces", "https://example.org:7/faces/"),
+        ("https://example.org/faces", "https://example.org:7/faces"),
     ],
 )
 def test_the_address_is_uri_and_port(uri: str, expected: str) -> None:
     with demo_client.connect(uri, 7) as service:
-        assert service.base_url == httpx.URL(expected)
+        assert service.url == httpx.URL(expected)
 
 
 # --- The calls
 
 
-def test_msgpack_and_json_give_the_same_faces(service: httpx.Client, hopper: bytes, group: bytes) -> None:
-    as_json = demo_client.extract_json(service, [hopper, group])
-    as_msgpack = demo_client.extract_msgpack(service, [hopper, group])
-    vectors = [[face["vec"] for image in images for face in image["faces"]] for images in (as_json, as_msgpack)]
+def test_msgpack_json_and_a_bare_picture_give_the_same_faces(
+    server: Server, service: Client, hopper: bytes, group: bytes
+) -> None:
+    with demo_client.connect(server.url, 18081, use_msgpack=False) as plain:
+        as_json = demo_client.extract(plain, [hopper, group])
+    as_msgpack = demo_client.extract(service, [hopper, group])
+    vectors = [[face.vec for image in images for face in image.faces] for images in (as_json, as_msgpack)]
     assert len(vectors[0]) == 25
     assert vectors[0] == vectors[1]
-    boxes = [[face["bbox"] for image in images for face in image["faces"]] for images in (as_json, as_msgpack)]
+    boxes = [[face.bbox for image in images for face in image.faces] for images in (as_json, as_msgpack)]
     assert boxes[0] == boxes[1]
+    assert demo_client.extract_one(service, hopper).faces == as_msgpack[0].faces
 
 
-def test_urls_are_paths_of_the_service_or_web_addresses(service: httpx.Client, hopper: bytes) -> None:
+def test_urls_are_paths_of_the_service_or_web_addresses(service: Client, hopper: bytes) -> None:
     class Samples(SimpleHTTPRequestHandler):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args, directory=str(SAMPLES))
@@ -235,43 +241,41 @@ def test_urls_are_paths_of_the_service_or_web_addresses(service: httpx.Client, h
 
     with listening(Samples) as web:
         images = demo_client.extract_urls(service, ["grace_hopper.jpg", f"{web}/grace_hopper.jpg", "absent.jpg"])
-    assert [image["status"] for image in images] == ["ok", "ok", "failed"]
-    expected = demo_client.extract_json(service, [hopper])[0]["faces"]
-    assert images[0]["faces"] == images[1]["faces"] == expected
-    assert "absent.jpg" in images[2]["traceback"]
+    assert [image.status for image in images] == ["ok", "ok", "failed"]
+    expected = demo_client.extract(service, [hopper])[0].faces
+    assert images[0].faces == images[1].faces == expected
+    assert "absent.jpg" in (images[2].traceback or "")
 
 
-def test_a_form_takes_files_and_fields(service: httpx.Client, hopper: bytes, astronaut: bytes) -> None:
-    images = demo_client.extract_multipart(service, [hopper, astronaut], return_landmarks=True, extract_embedding=False)
-    faces = [face for image in images for face in image["faces"]]
-    assert [len(face["landmarks"]) for face in faces] == [5, 5]
-    assert not any("vec" in face for face in faces)
+def test_fields_say_what_is_answered(service: Client, hopper: bytes, astronaut: bytes) -> None:
+    images = demo_client.extract(service, [hopper, astronaut], return_landmarks=True, extract_embedding=False)
+    faces = [face for image in images for face in image.faces]
+    assert [len(face.landmarks or ()) for face in faces] == [5, 5]
+    assert not any(face.vec for face in faces)
 
 
-def test_crops_of_a_picture_have_the_embeddings_of_its_faces(service: httpx.Client, group: bytes) -> None:
+def test_crops_of_a_picture_have_the_embeddings_of_its_faces(service: Client, group: bytes) -> None:
     crops = demo_client.aligned_crops(service, group)
     assert {cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR).shape for crop in crops} == {(112, 112, 3)}
-    faces = demo_client.extract_json(service, [group])[0]["faces"]
+    faces = demo_client.extract(service, [group])[0].faces
     embedded = demo_client.embed_crops(service, crops)
     assert len(faces) == len(embedded) == 24
     # JPEG lies between the two.
     assert min(demo_client.similarity(*pair) for pair in zip(faces, embedded, strict=True)) > 0.95
 
 
-def test_a_drawn_picture_has_the_size_of_the_sent_one_and_green_boxes(service: httpx.Client, hopper: bytes) -> None:
+def test_a_drawn_picture_has_the_size_of_the_sent_one_and_green_boxes(service: Client, hopper: bytes) -> None:
     before, after = (
         cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int)
         for data in (hopper, demo_client.draw_detections(service, hopper))
     )
     assert before.shape == after.shape
-    left, top, right, _ = demo_client.extract_json(service, [hopper])[0]["faces"][0]["bbox"]
+    left, top, right, _ = demo_client.extract(service, [hopper])[0].faces[0].bbox or ()
     upper_edge = after[top, left:right] - before[top, left:right]
     assert upper_edge[:, 1].mean() > upper_edge[:, [0, 2]].mean() + 50
 
 
-def test_verification_tells_one_person_from_two(
-    service: httpx.Client, hopper: bytes, group: bytes, astronaut: bytes
-) -> None:
+def test_verification_tells_one_person_from_two(service: Client, hopper: bytes, group: bytes, astronaut: bytes) -> None:
     limit = demo_client.recommended_limit(service)
     assert limit is not None
     assert demo_client.verify(service, hopper, astronaut) < limit < demo_client.verify(service, hopper, group)
@@ -283,10 +287,9 @@ def test_the_examples_are_all_run_and_told(server: Server, tmp_path: Path, capsy
     assert status == 0
     calls = [line.split()[0] for line in out.splitlines() if re.match(r" \w+  ", line)]
     assert calls[1:] == [
-        "extract_json",
-        "extract_msgpack",
+        "extract",
+        "extract_one",
         "extract_urls",
-        "extract_multipart",
         "aligned_crops",
         "embed_crops",
         "draw_detections",
@@ -382,12 +385,12 @@ def test_requests_that_are_too_much_for_the_service_are_halved(
     assert re.search(r"^faces +26 ", out, re.M)
 
 
-def test_a_file_that_cannot_be_read_fails_alone(service: httpx.Client, hopper: bytes) -> None:
+def test_a_file_that_cannot_be_read_fails_alone(service: Client, hopper: bytes) -> None:
     def unreadable() -> bytes:
         raise PermissionError(13, "Permission denied")
 
     pictures = [demo_client.Picture("secret.jpg", unreadable), demo_client.Picture("hopper.jpg", lambda: hopper)]
-    secret, read = demo_client.extract_batch(lambda contents: demo_client.extract_json(service, contents), pictures)
+    secret, read = demo_client.extract_batch(lambda contents: demo_client.extract(service, contents), pictures)
     assert (secret.name, secret.reason) == ("secret.jpg", "Permission denied")
     assert (read.name, read.reason, len(read.faces)) == ("hopper.jpg", "", 1)
 
@@ -432,19 +435,19 @@ def test_what_is_no_face_service_is_told_in_one_line(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("status", [503, 429])
 def test_a_busy_service_is_asked_again_when_it_says(status: int, hopper: bytes) -> None:
     stub = Stub((status, {"Retry-After": "0"}), (status, {"Retry-After": "0"}))
-    with stub.running() as url, demo_client.connect(url, 0) as service:
-        assert len(demo_client.extract_json(service, [hopper])[0]["faces"]) == 1
+    with stub.running() as url, demo_client.connect(url, 0, use_msgpack=False) as service:
+        assert len(demo_client.extract(service, [hopper])[0].faces) == 1
     assert len(stub.bodies) == 3
     assert stub.bodies[0] == stub.bodies[2]
 
 
 def test_the_pause_is_what_the_service_says(monkeypatch: pytest.MonkeyPatch, hopper: bytes) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(demo_client.time, "sleep", pauses.append)
-    stub = Stub((503, {"Retry-After": "7"}), (503, {"Retry-After": "soon"}), (503, {}))
-    with stub.running() as url, demo_client.connect(url, 0) as service:
-        demo_client.extract_json(service, [hopper])
-    assert pauses == [7, 1, 1]
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    stub = Stub((503, {"Retry-After": "7"}), (503, {"Retry-After": "3"}))
+    with stub.running() as url, demo_client.connect(url, 0, use_msgpack=False) as service:
+        demo_client.extract(service, [hopper])
+    assert pauses == [7, 3]
 
 
 def test_patience_with_a_busy_service_ends(
@@ -477,10 +480,10 @@ def test_batches_are_posted_by_as_many_threads_as_asked_for() -> None:
     together = threading.Barrier(3, timeout=30)  # passes only if three come at a time
     threads: set[int] = set()
 
-    def extract(contents: Sequence[bytes]) -> list[demo_client.Json]:
+    def extract(contents: Sequence[bytes]) -> list[ExtractedImage]:
         threads.add(threading.get_ident())
         together.wait()
-        return [{"status": "ok", "faces": [FACE]} for _ in contents]
+        return [ExtractedImage(faces=(ExtractedFace(size=30),)) for _ in contents]
 
     pictures = [demo_client.Picture("hopper.jpg", lambda: b"picture")]
     counted: list[int] = []

@@ -24,6 +24,7 @@ STATUSES = {
     "DeadlineExceeded": 503,
     "ModelUnavailable": 503,
     "NotReady": 503,
+    "RateLimited": 429,
     "InferenceFailed": 500,
     "Unauthorised": 401,
     "Forbidden": 403,

@@ -515,3 +515,23 @@ def test_fault_23_null_means_the_default_for_every_field_of_a_request() -> None:
     assert nothing.options(settings) == nulls.options(settings)
     assert nulls.options(settings).crops and nulls.options(settings).gender_age
     assert nulls.landmarks_or(settings)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost", "LOCALHOST"])
+def test_on_this_machine_alone_nobody_need_say_who_may_do_what(host: str) -> None:
+    settings = settings_of(HOST=host)
+    settings.check_auth()
+    assert not settings.asks_for_keys
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "faces.example.org", "127.0.0.1.example.org"])
+def test_where_others_may_come_in_somebody_must(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"AUTH=keys .* AUTH=off"):
+        settings_of(HOST=host).check_auth()
+    settings_of(HOST=host, AUTH="off").check_auth()
+    settings_of(HOST=host, AUTH="keys").check_auth()
+
+
+def test_auth_is_one_of_two_words() -> None:
+    with pytest.raises(ConfigurationError, match="AUTH='on'"):
+        settings_of(AUTH="on")

@@ -1,11 +1,11 @@
-"""`visage serve | prepare | models | doctor | triton-repo | collections | evaluate`."""
+"""`visage serve | prepare | models | doctor | triton-repo | collections | evaluate | keys`."""
 
 import argparse
 import sys
 from types import ModuleType
 
 from visage import __version__
-from visage.cli import collections, doctor, evaluate, models, prepare, serve, triton_repo
+from visage.cli import collections, doctor, evaluate, keys, models, prepare, serve, triton_repo
 from visage.errors import VisageError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -16,6 +16,7 @@ COMMANDS: dict[str, ModuleType] = {
     "triton-repo": triton_repo,
     "collections": collections,
     "evaluate": evaluate,
+    "keys": keys,
 }
 
 

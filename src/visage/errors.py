@@ -23,7 +23,8 @@ VisageError
  ├─ Overloaded             no room now; worth trying again
  │   ├─ DeadlineExceeded
  │   ├─ ModelUnavailable   a network that was unloaded while idle cannot be loaded again
- │   └─ NotReady
+ │   ├─ NotReady
+ │   └─ RateLimited        a caller asks more often than their key allows
  ├─ InferenceFailed        a network did not return an answer
  ├─ NoRecogniser           vectors are asked for, and no network is loaded that makes them
  ├─ NoFace                 a picture that must show a face shows none
@@ -148,6 +149,10 @@ class ModelUnavailable(Overloaded):
 
 class NotReady(Overloaded):
     title = "Not ready"
+
+
+class RateLimited(Overloaded):
+    title = "Rate limited"
 
 
 class InferenceFailed(VisageError):

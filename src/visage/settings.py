@@ -7,6 +7,7 @@ returns what is to be said about them; `docs/operating.md` is generated from thi
 import json
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,6 +102,7 @@ def _headers(value: Any) -> Any:
 _Name = Annotated[str | None, BeforeValidator(_none)]
 _Threshold = Annotated[Annotated[float, Field(gt=-1, le=1, allow_inf_nan=False)] | None, BeforeValidator(_none)]
 _Compat = Annotated[Literal["0.7", "0.9"] | None, BeforeValidator(_none)]
+_Auth = Annotated[Literal["off", "keys"] | None, BeforeValidator(_none)]
 _Switch = Annotated[bool | None, BeforeValidator(_none)]
 _Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
 _Sizes = Annotated[list[tuple[int, int]], BeforeValidator(_sizes)]
@@ -301,6 +303,21 @@ class Settings(BaseModel):
         "KEEP_CROPS",
     )
 
+    # Who may do what
+    auth: _Auth = _setting(
+        None,
+        "keys: every caller shows a key (`visage keys`). off: whoever reaches the port may do everything. Unset means "
+        "off where HOST is loopback; with any other HOST the service does not start until it is set",
+        "AUTH",
+    )
+    metrics_public: bool = _setting(False, "With AUTH=keys: /metrics asks for no key", "METRICS_PUBLIC")
+    audit_log: str | None = _setting(
+        None,
+        "Where each write is told with its key: a file, or - for the service's log. Unset means - with AUTH=keys, else "
+        "nowhere",
+        "AUDIT_LOG",
+    )
+
     # Limits
     max_requests: int = _setting(128, "Requests inside at once; further ones are answered 503", "MAX_REQUESTS", ge=1)
     request_timeout: float = _setting(
@@ -369,6 +386,19 @@ class Settings(BaseModel):
         local = self.inference_backend in ("auto", "onnx") and self.ort_providers == ["cpu"]
         return local or self.inference_backend == "openvino"
 
+    @property
+    def asks_for_keys(self) -> bool:
+        return self.auth == "keys"
+
+    def check_auth(self) -> None:
+        """Raises ConfigurationError where other machines may come in and nobody has said who of them may do what."""
+        if self.auth is None and not _is_loopback(self.host):
+            raise ConfigurationError(
+                f"HOST={self.host} lets other machines in, and AUTH does not say who may do what. AUTH=keys asks every "
+                "caller for a key (visage keys add NAME --scopes read,write makes one); AUTH=off lets whoever reaches "
+                "the port do everything, which is for a network of your own or a proxy that asks them"
+            )
+
     def defaults(self) -> dict[str, Any]:
         """What /info calls defaults; header values are not shown, they may be secrets."""
         return {
@@ -381,6 +411,13 @@ class Settings(BaseModel):
             "img_req_headers": dict.fromkeys(self.def_img_req_headers, "***"),
             "sslv3_hack": self.sslv3_hack,
         }
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _spellings(field: str) -> list[str]:

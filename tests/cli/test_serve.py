@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from tests.runnable import RUNNABLE
 from tests.support import REPO, Server, b64, extract, models_folder, served, settings_of, wait_ready
 from tests.wire import gauge
+from visage.access.keyfile import KeyFile
 from visage.cli.serve import server_config
 
 
@@ -253,3 +254,34 @@ def test_what_is_prepared_for_may_be_named_whatever_the_environment_says(models_
     else:
         (line,) = done.stderr.splitlines()
         assert done.returncode == 1 and line.startswith("visage: Backend unavailable: ") and "'abacus'" in line
+
+
+def test_other_machines_are_let_in_only_when_somebody_says_how(tmp_path: Path) -> None:
+    done = started("serve", HOST="0.0.0.0", PORT="0", AUTH="", MODELS_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert "HOST=0.0.0.0" in done.stderr and "AUTH=keys" in done.stderr and "AUTH=off" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_audit_log_that_cannot_be_written_stops_the_start_before_anything_is_loaded(tmp_path: Path) -> None:
+    done = started("serve", PORT="0", AUDIT_LOG=str(tmp_path / "absent" / "audit"), MODELS_DIR=str(tmp_path / "models"))
+    assert done.returncode == 1
+    assert "AUDIT_LOG=" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "models").exists()
+
+
+def test_worker_processes_ask_for_the_same_keys_and_share_a_keys_rate(tmp_path: Path, models_dir: Path) -> None:
+    file = KeyFile(tmp_path)
+    _, secret = file.add("desk", frozenset({"read"}), rate=10)
+    environ = {"AUTH": "keys", "DATA_DIR": str(tmp_path), "NUM_WORKERS": "2", "MODELS_DIR": str(models_dir)}
+
+    def asked(url: str) -> int:
+        return httpx.get(f"{url}/info", headers={"Authorization": f"Bearer {secret}"}).status_code  # a connection each
+
+    with served(tmp_path, **environ) as server:
+        with ThreadPoolExecutor(4) as pool:
+            statuses = list(pool.map(asked, [server.url] * 40))
+        assert statuses.count(200) in (10, 11, 12)  # and what came while they asked
+        assert set(statuses) == {200, 429}
+        file.revoke("desk")
+        assert {asked(server.url) for _ in range(10)} == {401}

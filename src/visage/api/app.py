@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from visage import __version__
+from visage.api.access import gate_of
 from visage.api.door import Door, path_of, speaks_compat
 from visage.api.galleries import Galleries
 from visage.api.galleries import Opener as StoreOpener
@@ -63,7 +64,7 @@ def create_app(
     `opened` is told when the runtime is ready or has failed; `stores` opens the galleries when they are first needed.
     """
     galleries = Galleries(str(settings.data_dir), stores)
-    state = State(settings, Metrics(), galleries, Keys(settings.data_dir / "idempotency.db"))
+    state = State(settings, Metrics(), gate_of(settings), galleries, Keys(settings.data_dir / "idempotency.db"))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -77,6 +78,7 @@ def create_app(
         await asyncio.to_thread(state.keys.close)
         if state.runtime is not None:
             await state.runtime.aclose()
+        state.gate.close()
 
     app = FastAPI(
         title="visage",
@@ -106,6 +108,7 @@ def _add_middleware(app: FastAPI, state: State) -> None:
         made = Door(
             inner,
             settings=settings,
+            gate=state.gate,
             metrics=state.metrics,
             guarded=_is_guarded,
             streamed=is_streamed,
@@ -122,7 +125,14 @@ def _add_middleware(app: FastAPI, state: State) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["X-Request-Id", "X-Visage-Models", "Retry-After", "Location", "Idempotent-Replay"],
+            expose_headers=[
+                "X-Request-Id",
+                "X-Visage-Models",
+                "Retry-After",
+                "WWW-Authenticate",
+                "Location",
+                "Idempotent-Replay",
+            ],
         )
     state.metrics.watch_door(
         lambda: (

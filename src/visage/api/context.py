@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 from starlette.types import Scope
 
+from visage.access.keys import Key
 from visage.deadline import Deadline
 from visage.faces import ImageFaces, Outcome
 
@@ -17,7 +18,7 @@ _KEY = "visage.request"
 class RequestContext:
     """Filled in as the request goes along; `id` is echoed in X-Request-Id.
 
-    `models`: role → name@sha256 of what answers it, once that is known.
+    `models`: role → name@sha256 of what answers it, once that is known. `key`: whose request it is, with AUTH=keys.
     """
 
     id: str
@@ -28,6 +29,7 @@ class RequestContext:
     faces: int = 0
     failed: int = 0
     models: Mapping[str, str] = field(default_factory=dict)
+    key: Key | None = None
 
     def count(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:

@@ -14,6 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from visage.access.keys import Key
+from visage.api.access import Gate
 from visage.api.context import RequestContext
 from visage.api.metrics import Metrics
 from visage.api.problems import problem, problem_of
@@ -39,9 +41,9 @@ class Door:
     """Middleware around the whole application; `guarded` tells of a method and a path whether real work is behind it.
 
     A body on a path that `streamed` knows is worked on while it comes: its size and its length in time are not
-    limited, only the time between two pieces; so is the answer's. `enter` takes a place for a guarded request and
-    raises Overloaded or NotReady where there is none; `models` tells what X-Visage-Models says where a request names
-    no networks.
+    limited, only the time between two pieces; so is the answer's. `gate` asks who is there. `enter` takes a
+    place for a guarded request and raises Overloaded or NotReady where there is none; `models` tells what
+    X-Visage-Models says where a request names no networks.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Door:
         app: ASGIApp,
         *,
         settings: Settings,
+        gate: Gate,
         metrics: Metrics,
         guarded: Callable[[str, str], bool],
         enter: Enter,
@@ -57,6 +60,7 @@ class Door:
     ) -> None:
         self._app = app
         self._settings = settings
+        self._gate = gate
         self._metrics = metrics
         self._guarded = guarded
         self._streamed = streamed
@@ -93,6 +97,7 @@ class _Passage:
     async def go(self) -> None:
         self.context.attach(self._scope)
         try:
+            self.context.key = self._admitted()
             if self._door._guarded(self._scope["method"], self._path):
                 await self._guarded()
             else:
@@ -109,6 +114,9 @@ class _Passage:
         finally:
             self._door.bytes_inside -= self.context.bytes_in
             self._report()
+
+    def _admitted(self) -> Key | None:
+        return self._door._gate.admit(self._scope["method"], self._path, self._headers.get("authorization", ""))
 
     async def _guarded(self) -> None:
         declared = self._headers.get("content-length", "")
@@ -213,7 +221,9 @@ class _Passage:
             images=context.images,
             faces=context.faces,
             failed=context.failed,
+            **({"key": context.key.id} if context.key else {}),
         )
+        self._door._gate.left(context.key, self._scope["method"], self._path, self._status, context.id)
 
     def _id(self) -> str:
         given = self._headers.get("x-request-id", "")

@@ -12,8 +12,10 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from visage.api.access import declare_keys
 from visage.api.schemas import DrawBody, DrawFields, ExtractBody, ExtractFields
 from visage.api.v1 import bodies_of_v1
+from visage.settings import Settings
 
 # fastapi-offline brings the assets; its own application factory is not used, since ReDoc's script, as it comes,
 # fetches a logo from its maker.
@@ -82,6 +84,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
             inner = made.pop("$defs", {})
             schemas.update({name: _without_null(schema) for name, schema in inner.items()})
             schemas[model.__name__] = _without_null(made)
+        settings: Settings = app.state.visage.settings
+        if settings.asks_for_keys:
+            declare_keys(document, metrics_public=settings.metrics_public)
         app.openapi_schema = document
     return app.openapi_schema
 

@@ -25,6 +25,7 @@ STATUS: dict[type[VisageError], int] = {
     errors.ImageUnreachable: 502,
     errors.RequestTooLarge: 413,
     errors.Overloaded: 503,
+    errors.RateLimited: 429,
     errors.InferenceFailed: 500,
     errors.Unauthorised: 401,
     errors.Forbidden: 403,

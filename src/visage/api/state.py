@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from visage.api.access import Gate
 from visage.api.galleries import Galleries
 from visage.api.idempotency import Keys
 from visage.api.metrics import Metrics
@@ -23,6 +24,7 @@ class State:
 
     settings: Settings
     metrics: Metrics
+    gate: Gate
     galleries: Galleries
     keys: Keys
     runtime: Runtime | None = None

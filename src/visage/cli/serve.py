@@ -14,6 +14,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from visage import logs
+from visage.api.access import gate_of
 from visage.api.app import create_app
 from visage.api.state import State
 from visage.engines.standing import Standings
@@ -32,9 +33,11 @@ _GRACE_SECONDS = 20
 
 def run(_: argparse.Namespace) -> int:
     settings, said = Settings.load()
+    settings.check_auth()
     logs.configure(settings.log_level, settings.log_format)
     for line in said:
         log.warning(line)
+    gate_of(settings).close()  # what it cannot use is told before anything is loaded
     use_few_arenas()
     networks = prepare(settings)
     listening = _listen(settings.host, settings.port)

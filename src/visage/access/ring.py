@@ -1,0 +1,85 @@
+"""The valid keys in memory, kept up with their file."""
+
+import hmac
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+from visage.access.keyfile import KeyFile, read_keys
+from visage.access.keys import Key, digest_of
+
+# Keys are found by the start of their digest and compared whole. Who tries secrets cannot steer the digest, so what
+# the first step's time gives away is of no use to them.
+_START = 4
+_UNREAD = -1
+
+
+class KeyRing:
+    """Asked at every request: a few microseconds as long as the file is what it was, read anew when it changed.
+
+    For one thread.
+    """
+
+    def __init__(self, file: KeyFile) -> None:
+        file.make()
+        self._path = file.path
+        self._db: sqlite3.Connection | None = None
+        self._place: tuple[int, int] | None = None
+        self._version = _UNREAD
+        self._keys: dict[bytes, list[Key]] = {}
+
+    def __len__(self) -> int:
+        self._catch_up()
+        return sum(len(several) for several in self._keys.values())
+
+    def find(self, secret: str) -> Key | None:
+        """The valid key with this secret."""
+        self._catch_up()
+        digest = digest_of(secret)
+        near = self._keys.get(digest[:_START], ())
+        return next((key for key in near if hmac.compare_digest(key.digest, digest)), None)
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _catch_up(self) -> None:
+        """What is being written this very moment is seen at the next request."""
+        try:
+            db = self._opened()
+            version = db.execute("PRAGMA data_version").fetchone()[0] if db else 0
+            if version != self._version:
+                keys = read_keys(db) if db else iter(())
+                self._keys = _by_start(key for key in keys if key.revoked is None)
+                self._version = version
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc):
+                raise
+
+    def _opened(self) -> sqlite3.Connection | None:
+        """The file that is there now, which another may have taken the place of; None where there is none."""
+        place = _place(self._path)
+        if place != self._place:
+            self.close()
+            self._place, self._version, self._keys = place, _UNREAD, {}
+        if self._db is None and place is not None:
+            address = f"file:{quote(str(self._path))}?mode=ro"
+            self._db = sqlite3.connect(address, uri=True, timeout=0, check_same_thread=False)
+        return self._db
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _by_start(keys: Iterable[Key]) -> dict[bytes, list[Key]]:
+    found: dict[bytes, list[Key]] = {}
+    for key in keys:
+        found.setdefault(key.digest[:_START], []).append(key)
+    return found

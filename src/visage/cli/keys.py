@@ -1,0 +1,114 @@
+"""The keys of AUTH=keys: make one, list them, take one back."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from visage.access.keyfile import KeyFile
+from visage.access.keys import SCOPES, Key, rate_of, scopes_of
+from visage.cli import table
+from visage.errors import ConfigurationError
+from visage.settings import Settings
+
+ABOUT = "Add, list and revoke the keys that AUTH=keys asks for."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="what", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=about, description=about)
+        made.set_defaults(run_keys=run)
+        return made
+
+    adding = command("add", _add, "Make a key and print its secret, this once.")
+    adding.add_argument("name", help="what it is for, as people say it")
+    adding.add_argument(
+        "--scopes", default="read", help=f"{', '.join(SCOPES)}, separated by commas; admin holds the others (read)"
+    )
+    adding.add_argument("--collections", default="", help="only these collections, separated by commas (all)")
+    adding.add_argument("--rate", default="", help="requests a minute, as 60/min (any number)")
+    listing = command("list", _list, "Every key and when it was last used; no secret.")
+    listing.add_argument("--json", action="store_true", help="for programs")
+    command("revoke", _revoke, "Take a key back; a running service knows at its next request.").add_argument(
+        "key", help="its name or id"
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    return int(given.run_keys(given))
+
+
+def _file() -> KeyFile:
+    return KeyFile(Settings.load()[0].data_dir)
+
+
+def _add(given: argparse.Namespace) -> int:
+    name = given.name.strip()
+    if not name or not name.isprintable():
+        raise ConfigurationError("a key needs a name of printable characters, which says what it is for")
+    key, secret = _file().add(
+        name,
+        scopes_of(_words(given.scopes)),
+        collections=frozenset(_words(given.collections)),
+        rate=rate_of(given.rate),
+    )
+    print(secret)
+    print(
+        f"{key.id} {_rights(key)}. The line above is the key: it is kept nowhere and cannot be shown again.",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _list(given: argparse.Namespace) -> int:
+    keys = _file().all()
+    if given.json:
+        print(json.dumps([_shown(key) for key in keys], indent=2))
+        return 0
+    head = ("id", "name", "scopes", "collections", "rate", "created", "last used", "revoked")
+    rows = [[_cell(value) for value in _shown(key).values()] for key in keys]
+    print(table.lines(head, rows) if keys else "no keys yet: visage keys add NAME --scopes read,write")
+    return 0
+
+
+def _revoke(given: argparse.Namespace) -> int:
+    key = _file().revoke(given.key)
+    print(f"{key.id} ({key.name}) is revoked")
+    return 0
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _rights(key: Key) -> str:
+    where = f" in {', '.join(sorted(key.collections))}" if key.collections else ""
+    often = f", {key.rate} requests a minute" if key.rate else ""
+    return f"may {', '.join(sorted(key.scopes))}{where}{often}"
+
+
+def _shown(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scopes": sorted(key.scopes),
+        "collections": sorted(key.collections),
+        "rate": key.rate or None,
+        "created": _time(key.created),
+        "used": _time(key.used),
+        "revoked": _time(key.revoked),
+    }
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(value) or "all"
+    return "–" if value is None else str(value)
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

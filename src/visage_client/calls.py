@@ -1,0 +1,162 @@
+"""A call before it is sent and after it was answered: no input or output here, so that both clients share it."""
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+import msgpack
+
+from visage_client.errors import BadAnswer, Refused, refusal
+from visage_client.pictures import Image, Read, Remote, listed, read, written
+from visage_client.vectors import VectorLike, packed
+
+T = TypeVar("T")
+
+Form = Literal["msgpack", "json"]
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+NDJSON = "application/x-ndjson"
+_MSGPACK_TYPES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
+_ACCEPT = {"msgpack": "application/x-msgpack, application/json;q=0.5", "json": JSON}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What goes over the wire."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back over it."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    reason: str = ""
+
+    def value(self) -> Any:
+        """The body as plain values. Raises BadAnswer."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        try:
+            if kind in _MSGPACK_TYPES:
+                return msgpack.unpackb(self.content, raw=False, strict_map_key=False)
+            return json.loads(self.content) if self.content else None
+        except (ValueError, msgpack.UnpackException) as exc:
+            raise BadAnswer(
+                f"what answers is no visage: {kind or 'no type'} that cannot be read", status=self.status
+            ) from exc
+
+    def error(self) -> Refused:
+        try:
+            body = self.value()
+        except BadAnswer:
+            body = None
+        return refusal(self.status, body, self.reason, self.headers.get("x-request-id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """`prepare` makes the request, reading files where there are any; `parse` makes the result of a 2xx answer.
+
+    Every call may be sent twice: it reads, or computes, or carries an idempotency key.
+    """
+
+    prepare: Callable[[Form], Prepared]
+    parse: Callable[[Answer], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's values; pictures and vectors are written as its form has them.
+
+    `images` go under the key images. `bare`: one picture may be the body itself, with the other values in the query.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    images: Image | Sequence[Image] | None = None
+    vectors: Sequence[VectorLike] | None = None
+    bare: bool = False
+
+    def prepared(self, method: str, path: str, form: Form, headers: Mapping[str, str]) -> Prepared:
+        """Raises OSError, ValueError."""
+        values = given(self.values)
+        images = None if self.images is None else [read(image) for image in listed(self.images)]
+        accept = {"Accept": _ACCEPT[form], **headers}
+        if self.bare and images is not None and len(images) == 1 and isinstance(images[0], bytes):
+            query = {name: _in_query(value) for name, value in values.items()}
+            return Prepared(method, path, query, {**accept, "Content-Type": _picture_type(images[0])}, images[0])
+        if images is not None:
+            values["images"] = [written(image, as_json=form == "json") for image in images]
+        if self.vectors is not None:
+            values["vectors"] = [vector_in(vector, form) for vector in self.vectors]
+        return Prepared(method, path, {}, {**accept, "Content-Type": content_type(form)}, content(values, form))
+
+
+def content(values: Any, form: Form) -> bytes:
+    if form == "json":
+        return json.dumps(values, separators=(",", ":")).encode()
+    made: bytes = msgpack.packb(values, use_bin_type=True)
+    return made
+
+
+def content_type(form: Form) -> str:
+    return JSON if form == "json" else MSGPACK
+
+
+def vector_in(vector: VectorLike, form: Form) -> bytes | str:
+    data = packed(vector)
+    return data if form == "msgpack" else base64.b64encode(data).decode()
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what was left out: the service's defaults hold for it."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def accepting(form: Form) -> dict[str, str]:
+    return {"Accept": _ACCEPT[form]}
+
+
+def path_of(*parts: str) -> str:
+    """Of segments, each quoted: an id is never more than one."""
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def side(what: Image | VectorLike | None, form: Form) -> dict[str, Any]:
+    """One of two that are compared: a picture, or a row of numbers."""
+    if isinstance(what, memoryview) and what.format != "B":
+        return {"vector": vector_in(what, form)}
+    if (
+        isinstance(what, str | bytes | bytearray | memoryview | Remote)
+        or hasattr(what, "__fspath__")
+        or hasattr(what, "read")
+    ):
+        image: Read = read(what)  # type: ignore[arg-type] # the line above has told
+        return {"image": written(image, as_json=form == "json")}
+    if what is None:
+        raise ValueError("two are compared: a picture or a vector each")
+    return {"vector": vector_in(what, form)}
+
+
+def _picture_type(data: bytes) -> str:
+    """That it is a picture must be said; of what kind the service sees from its bytes."""
+    known = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png"}
+    return known.get(data[:2], "image/x-unknown")
+
+
+def _in_query(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return json.dumps(value) if isinstance(value, dict) else str(value)

@@ -1,0 +1,246 @@
+"""More than one request takes: work cut into calls that a client makes several at a time.
+
+Results come in the order of what was given. What fails alone is told in its place; what concerns all (no key, no
+service) is raised.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+from visage_client import requests
+from visage_client.answers import BulkReport, BulkRow, Enrolled, Found, FoundImage, Problem
+from visage_client.calls import Call
+from visage_client.errors import (
+    BadAnswer,
+    Forbidden,
+    NoAnswer,
+    RateLimited,
+    Refused,
+    TooLarge,
+    Unauthorised,
+    Unavailable,
+)
+from visage_client.pictures import Image, read
+from visage_client.progress import Progress, progress_of
+from visage_client.requests import FacesRule, Gate, Metadata, Row
+from visage_client.vectors import VectorLike
+
+A = TypeVar("A")
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
+
+_GROUP_BYTES = 8 * 2**20  # of one request of a bulk enrolment
+_GROUP_ROWS = 5000
+
+# Whoever comes next would fare no better.
+_FOR_ALL = (Unauthorised, Forbidden, RateLimited, Unavailable, NoAnswer, BadAnswer)
+
+Failure = Refused | OSError
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[R]):
+    """One call for `size` items. `failed`: what to tell of them where it is refused or a file cannot be read; it may
+    raise. `halves`: the same work in two calls, where it has more than one item.
+    """
+
+    call: Callable[[], Call[list[R]]]
+    size: int
+    failed: Callable[[Failure], list[R]]
+    halves: Callable[[], Sequence["Job[R]"]] | None = None
+
+    def instead(self, error: Failure) -> "Sequence[Job[R]] | list[R]":
+        """What to do when the call failed: smaller calls where they may pass, else what to tell."""
+        if self.halves is not None and isinstance(error, TooLarge | OSError):
+            return self.halves()
+        return self.failed(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[R]):
+    """Jobs, of which a client does `workers` at a time."""
+
+    jobs: Iterable[Job[R]]
+    workers: int
+    total: int | None
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered(Generic[R, S]):
+    """Work whose results are added up."""
+
+    work: Work[R]
+    add: Callable[[R], None]
+    result: Callable[[], S]
+
+
+@dataclass(frozen=True, slots=True)
+class NewPerson:
+    """Somebody to be enrolled, by pictures, embeddings or both."""
+
+    id: str | None = None
+    name: str | None = None
+    metadata: Metadata | None = None
+    images: Image | Sequence[Image] | None = None
+    vectors: Sequence[VectorLike] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What became of a person: `enrolled`, or `error` (of pictures that are all refused NothingEnrolled)."""
+
+    person: NewPerson
+    enrolled: Enrolled | None = None
+    error: Failure | None = None
+
+
+def detect_all(
+    images: Iterable[Image], *, batch: int = 8, workers: int = 2, progress: Progress | bool = False, **fields: Any
+) -> Work[FoundImage]:
+    """`detect` for any number of pictures, an outcome each; `fields` are those of `detect`."""
+    return _pictures(requests.detect, images, batch, workers, progress_of(progress, "detect"), fields)
+
+
+def embed_all(
+    images: Iterable[Image], *, batch: int = 8, workers: int = 2, progress: Progress | bool = False, **fields: Any
+) -> Work[FoundImage]:
+    """`embeddings` for any number of pictures, an outcome each; `fields` are those of `embeddings`."""
+    return _pictures(requests.embeddings, images, batch, workers, progress_of(progress, "embed"), fields)
+
+
+def enrol_all(
+    collection: str,
+    people: Iterable[NewPerson],
+    *,
+    quality: Gate | None = None,
+    faces: FacesRule | None = None,
+    workers: int = 2,
+    progress: Progress | bool = False,
+) -> Work[Enrolment]:
+    """`enrol` for any number of persons, an outcome each."""
+
+    def job(person: NewPerson) -> Job[Enrolment]:
+        call = requests.enrol(
+            collection,
+            id=person.id,
+            name=person.name,
+            metadata=person.metadata,
+            images=person.images,
+            vectors=person.vectors,
+            quality=quality,
+            faces=faces,
+        )
+        made = Call(call.prepare, lambda answer: [Enrolment(person, call.parse(answer))])
+        return Job(lambda: made, 1, lambda error: [Enrolment(person, error=_alone(error))])
+
+    return Work(map(job, people), workers, _length(people), progress_of(progress, "enrol"))
+
+
+def bulk_enrol(
+    collection: str, rows: Iterable[Row], *, workers: int = 1, progress: Progress | bool = False
+) -> Gathered[BulkRow, BulkReport]:
+    """Enrol any number of persons by their vectors, thousands a request. What is reported as enrolled is on disk."""
+    jobs = (_bulk_job(collection, group, first) for group, first in _groups(rows))
+    work = Work(jobs, workers, _length(rows), progress_of(progress, "bulk"))
+    tally = _Tally()
+    return Gathered(work, tally.add, tally.report)
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self._persons = self._faces = 0
+        self._failures: list[BulkRow] = []
+
+    def add(self, row: BulkRow) -> None:
+        if row.status == "enrolled":
+            self._persons += 1
+            self._faces += row.faces
+        else:
+            self._failures.append(row)
+
+    def report(self) -> BulkReport:
+        return BulkReport(self._persons, self._faces, tuple(self._failures))
+
+
+def _bulk_job(collection: str, group: Sequence[bytes], first: int) -> Job[BulkRow]:
+    call = requests.bulk_rows(collection, group, first)
+    return Job(lambda: call, len(group), _raise)
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[tuple[list[bytes], int]]:
+    """Rows written, as many together as make a good request, and the number of the first."""
+    group: list[bytes] = []
+    first = size = 0
+    for row in rows:
+        group.append(row.written())
+        size += len(group[-1])
+        if size >= _GROUP_BYTES or len(group) >= _GROUP_ROWS:
+            yield group, first
+            first += len(group)
+            group, size = [], 0
+    if group:
+        yield group, first
+
+
+def _pictures(
+    ask: Callable[..., Call[Found]],
+    images: Iterable[Image],
+    batch: int,
+    workers: int,
+    progress: Progress,
+    fields: dict[str, Any],
+) -> Work[FoundImage]:
+    def once(image: Image) -> Image:
+        """Open files are read here: a call may be made anew, and they have moved on by then."""
+        return read(image) if hasattr(image, "read") else image
+
+    def job(some: Sequence[Image]) -> Job[FoundImage]:
+        def call() -> Call[list[FoundImage]]:
+            found = ask(some, **fields)
+            return Call(found.prepare, lambda answer: list(found.parse(answer).images))
+
+        def halves() -> Sequence[Job[FoundImage]]:
+            middle = len(some) // 2
+            return job(some[:middle]), job(some[middle:])
+
+        def failed(error: Failure) -> list[FoundImage]:
+            return [FoundImage("failed", error=_problem(_alone(error)))] * len(some)
+
+        return Job(call, len(some), failed, halves if len(some) > 1 else None)
+
+    held = (once(image) for image in images)
+    return Work((job(some) for some in batched(held, batch)), workers, _length(images), progress)
+
+
+def batched(items: Iterable[A], size: int) -> Iterator[list[A]]:
+    """Raises ValueError for a size below 1."""
+    if size < 1:
+        raise ValueError("a batch has at least one item")
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def _alone(error: Failure) -> Failure:
+    """The error, if it concerns this item alone; else it is raised."""
+    if isinstance(error, _FOR_ALL):
+        raise error
+    return error
+
+
+def _raise(error: Failure) -> list[Any]:
+    raise error
+
+
+def _problem(error: Failure) -> Problem:
+    if isinstance(error, OSError):
+        return Problem("", "Picture not readable", f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+    return Problem(error.type, error.title, error.detail)
+
+
+def _length(items: Iterable[Any]) -> int | None:
+    return len(items) if isinstance(items, Sized) else None

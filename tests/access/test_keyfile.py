@@ -1,0 +1,85 @@
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from visage.access.keyfile import KeyFile
+from visage.errors import ConfigurationError
+
+READ = frozenset({"read"})
+
+
+def test_a_key_comes_back_as_it_was_made_and_its_secret_is_nowhere(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "data")
+    key, secret = file.add("desk", frozenset({"read", "write"}), collections=frozenset({"staff", "guests"}), rate=60)
+    assert file.all() == [key]
+    assert (key.name, key.rate, key.collections, key.used, key.revoked) == ("desk", 60, {"staff", "guests"}, None, None)
+    stored = b"".join(path.read_bytes() for path in file.path.parent.iterdir())
+    assert key.digest in stored
+    assert secret.encode() not in stored and secret[3:].encode() not in stored
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path)
+    file.add("desk", READ)
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+
+
+def test_keys_come_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    made = [KeyFile(tmp_path).add(f"key {9 - i}", READ)[0] for i in range(5)]
+    assert KeyFile(tmp_path).all() == made
+
+
+def test_a_name_is_free_again_once_its_key_is_revoked(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path)
+    first, _ = file.add("desk", READ)
+    with pytest.raises(ConfigurationError, match="visage keys revoke desk"):
+        file.add("desk", READ)
+    assert file.revoke("desk").id == first.id
+    second, _ = file.add("desk", READ)
+    assert [key.revoked is None for key in file.all()] == [False, True]
+    file.revoke(second.id)
+    assert all(key.revoked for key in file.all())
+
+
+def test_what_is_not_there_or_was_revoked_cannot_be_revoked(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path)
+    with pytest.raises(ConfigurationError, match="visage keys list"):
+        file.revoke("desk")
+    assert not file.path.exists()
+    file.add("desk", READ)
+    file.revoke("desk")
+    with pytest.raises(ConfigurationError, match="'desk'"):
+        file.revoke("desk")
+
+
+def test_the_latest_use_is_kept(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path)
+    key, _ = file.add("desk", READ)
+    for when in (5.0, 3.0):
+        file.note_used({key.id: when, "stranger": 9.0})
+    assert [one.used for one in file.all()] == [5.0]
+
+
+def test_a_file_that_is_no_database_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "access.db").write_bytes(b"no database" * 100)
+    with pytest.raises(ConfigurationError, match=r"access\.db cannot be used: file is not a database"):
+        KeyFile(tmp_path).all()
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="DATA_DIR="):
+        KeyFile(tmp_path / "file").add("desk", READ)
+
+
+def test_a_scope_of_a_later_version_is_not_taken_for_less(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path)
+    file.add("desk", READ)
+    db = sqlite3.connect(file.path)
+    with db:
+        db.execute("UPDATE keys SET scopes = 'read,dance'")
+    db.close()
+    with pytest.raises(ConfigurationError, match="dance"):
+        file.all()

@@ -1,0 +1,70 @@
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from visage.access.keyfile import KeyFile
+from visage.access.ring import KeyRing
+
+READ = frozenset({"read"})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path)
+
+
+def test_a_key_is_found_by_its_secret_alone(file: KeyFile) -> None:
+    key, secret = file.add("desk", READ)
+    ring = KeyRing(file)
+    assert ring.find(secret) == key
+    assert [ring.find(other) for other in ("", "vk_", secret[:-1], secret + "x", secret.upper())] == [None] * 5
+    ring.close()
+
+
+def test_what_others_write_is_known_at_the_next_question(file: KeyFile) -> None:
+    rings = [KeyRing(file), KeyRing(file)]  # two worker processes
+    _, secret = file.add("desk", READ)
+    assert [ring.find(secret) is not None for ring in rings] == [True, True]
+    file.revoke("desk")
+    assert [ring.find(secret) for ring in rings] == [None, None]
+    assert [len(ring) for ring in rings] == [0, 0]
+    for ring in rings:
+        ring.close()
+
+
+def test_a_file_in_the_place_of_the_old_one_counts_and_none_means_no_key(file: KeyFile, tmp_path: Path) -> None:
+    _, old = file.add("desk", READ)
+    ring = KeyRing(file)
+    assert ring.find(old)
+    elsewhere = KeyFile(tmp_path / "backup")
+    _, new = elsewhere.add("desk", READ)
+    elsewhere.path.replace(file.path)
+    assert (ring.find(old), ring.find(new) is not None) == (None, True)
+    file.path.unlink()
+    assert ring.find(new) is None
+    ring.close()
+
+
+def test_the_database_is_not_read_again_while_it_is_what_it_was(file: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, secret = file.add("desk", READ)
+    ring = KeyRing(file)
+    assert ring.find(secret)
+    monkeypatch.setattr("visage.access.ring.read_keys", lambda _: pytest.fail("read again"))
+    assert ring.find(secret)
+    ring.close()
+
+
+def test_a_write_that_is_going_on_holds_nobody_up(file: KeyFile) -> None:
+    _, secret = file.add("desk", READ)
+    ring = KeyRing(file)
+    assert ring.find(secret)
+    writer = sqlite3.connect(file.path, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    started = time.perf_counter()
+    assert ring.find(secret)
+    assert time.perf_counter() - started < 1
+    writer.execute("COMMIT")
+    writer.close()
+    ring.close()

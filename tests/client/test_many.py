@@ -1,0 +1,174 @@
+import io
+import threading
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.client.fake import BLURRED, BROKEN, Fake, embedding
+from visage_client import (
+    BadAnswer,
+    Bar,
+    Client,
+    NewPerson,
+    NothingEnrolled,
+    Retries,
+    Row,
+    TooLarge,
+    Unauthorised,
+)
+from visage_client.many import batched
+
+Connect = Callable[..., Client]
+
+
+def pictures(count: int) -> list[bytes]:
+    return [b"%d" % i for i in range(count)]
+
+
+def test_every_picture_has_its_outcome_in_its_place(client: Client, fake: Fake) -> None:
+    images = [*pictures(10), BROKEN, *pictures(3)]
+    told: list[tuple[int, int | None]] = []
+    found = list(client.embed_all(images, batch=4, workers=3, progress=lambda done, of: told.append((done, of))))
+    assert [image.status for image in found] == ["ok"] * 10 + ["failed"] + ["ok"] * 3
+    assert [image.faces[0].embedding for image in found if image.faces] == [
+        array("f", embedding(image)) for image in images if image != BROKEN
+    ]
+    assert told == [(4, 14), (8, 14), (12, 14), (14, 14)]
+    assert sorted(len(seen.body["images"]) for seen in fake.seen) == [2, 4, 4, 4]
+
+
+def test_what_is_too_much_for_one_request_is_halved(connect: Connect, fake: Fake) -> None:
+    fake.too_many = 3
+    found = list(connect().embed_all([*pictures(9), io.BytesIO(b"file")], batch=10))
+    assert found[-1].faces[0].embedding == array("f", embedding(b"file"))
+    assert [image.status for image in found] == ["ok"] * 10
+    fake.too_many = 0
+    (failed,) = connect().detect_all([b"one"])
+    assert failed.error is not None and failed.error.title == "request-too-large"
+
+
+def test_a_file_that_cannot_be_read_fails_alone(client: Client, tmp_path: Path) -> None:
+    there = tmp_path / "there.jpg"
+    there.write_bytes(b"one")
+    found = list(client.detect_all([there, tmp_path / "absent.jpg", there]))
+    assert [image.status for image in found] == ["ok", "failed", "ok"]
+    assert found[1].error is not None and "absent.jpg: No such file" in found[1].error.detail
+
+
+def test_a_generator_is_read_no_further_than_needed(connect: Connect) -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            read.append(1)
+            yield b"one"
+
+    found = connect().embed_all(endless(), batch=1, workers=2)
+    assert next(found).status == "ok"
+    found.close()  # type: ignore[attr-defined] # a generator
+    assert len(read) <= 5
+
+
+def test_so_many_requests_are_on_their_way_as_workers_were_asked_for(fake: Fake) -> None:
+    together = threading.Barrier(3, timeout=30)  # passes only if three come at a time
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        together.wait()
+        return fake(request)
+
+    with Client("http://fake", transport=httpx.MockTransport(answer)) as client:
+        assert len(list(client.detect_all(pictures(6), batch=1, workers=3))) == 6
+
+
+def test_what_concerns_all_ends_it(connect: Connect, fake: Fake) -> None:
+    fake.before = [httpx.Response(401, json={"detail": "no key"})]
+    with pytest.raises(Unauthorised):
+        list(connect().detect_all(pictures(4), batch=1, workers=1))
+
+
+def test_people_are_enrolled_each_with_an_outcome(client: Client, tmp_path: Path) -> None:
+    client.create_collection("staff")
+    people = [
+        NewPerson("a", name="A", metadata={"x": 1}, images=b"one"),
+        NewPerson("b", images=[BLURRED]),
+        NewPerson("c", images=tmp_path / "absent.jpg"),
+        NewPerson("d", vectors=[[1, 0, 0, 0]]),
+    ]
+    done = list(client.enrol_all("staff", people, workers=2))
+    assert [one.person for one in done] == people
+    assert [one.enrolled is not None for one in done] == [True, False, False, True]
+    assert isinstance(done[1].error, NothingEnrolled) and isinstance(done[2].error, FileNotFoundError)
+    assert [person.id for person in client.persons("staff")] == ["a", "d"]
+
+
+def test_rows_are_enrolled_in_bulk_and_the_bad_ones_told(
+    connect: Connect, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("visage_client.many._GROUP_ROWS", 3)
+    client = connect()
+    client.create_collection("staff")
+    rows = [Row([[1, 0, 0, 0], [0, 1, 0, 0]], id="bad" if i == 4 else f"p{i}", name=f"P{i}") for i in range(8)]
+    told: list[tuple[int, int | None]] = []
+    report = client.bulk_enrol("staff", rows, progress=lambda done, of: told.append((done, of)))
+    assert (report.persons, report.faces) == (7, 14)
+    ((failure),) = report.failures
+    assert (failure.row, failure.status, failure.error and failure.error.detail) == (4, "failed", "bad")
+    assert told == [(3, 8), (6, 8), (8, 8)]
+    assert client.collection("staff").faces == 14
+    assert len({seen.headers["idempotency-key"] for seen in fake.seen if seen.path.endswith("/bulk")}) == 3
+
+
+def test_large_rows_make_small_groups(connect: Connect, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visage_client.many._GROUP_BYTES", 100)
+    client = connect()
+    client.create_collection("staff")
+    client.bulk_enrol("staff", (Row([[0.5] * 4] * 10, id=f"p{i}") for i in range(3)))
+    assert [len(seen.body) for seen in fake.seen if seen.path.endswith("/bulk")] == [1, 1, 1]
+    assert client.bulk_enrol("staff", []).persons == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"row": 0, "status": "enrolled", "person": "a", "faces": 1}\n', "", '{"row": 0, "sta', '{"error": "disk full"}'],
+)
+def test_a_bulk_answer_without_its_end_is_no_success(connect: Connect, fake: Fake, content: str) -> None:
+    fake.before = [httpx.Response(200, text=content)]
+    with pytest.raises(BadAnswer):
+        connect().bulk_enrol("staff", [Row([[1.0]])])
+
+
+def test_a_bulk_enrolment_that_is_refused_is_an_error(connect: Connect, fake: Fake) -> None:
+    fake.before = [httpx.Response(413, json={"detail": "too large"})]
+    with pytest.raises(TooLarge):
+        connect(retries=Retries(patience=0)).bulk_enrol("staff", [Row([[1.0]])])
+
+
+def test_batches_have_a_size() -> None:
+    assert list(batched(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    with pytest.raises(ValueError, match="at least one"):
+        list(batched([1], 0))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_is_drawn_on_a_terminal_alone() -> None:
+    screen, pipe = Terminal(), io.StringIO()
+    for out in (screen, pipe):
+        bar = Bar("embed", out=out)
+        bar(1, 4)
+        bar(2, 4)  # too soon after the first
+        bar(4, 4)
+    lines = screen.getvalue().split("\r\x1b[K")
+    assert lines[1].startswith("embed [#######.......................] 1/4 ")
+    assert lines[2].startswith(f"embed [{'#' * 30}] 4/4 ") and lines[2].endswith("/s\n")
+    assert len(lines) == 3
+    assert pipe.getvalue() == ""
+    unknown = Terminal()
+    Bar("bulk", out=unknown)(7, None)
+    assert "bulk 7 " in unknown.getvalue()
