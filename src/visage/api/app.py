@@ -17,7 +17,7 @@ from visage.api.door import Door
 from visage.api.metrics import Metrics
 from visage.api.pages import add_pages
 from visage.api.problems import problem, problem_of, validation_problem
-from visage.api.routers import draw, extract, status
+from visage.api.routers import draw, extract, status, ui
 from visage.api.state import State, state_of
 from visage.errors import VisageError
 from visage.memory import give_back
@@ -66,7 +66,7 @@ def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notif
         redoc_url=None,
     )
     app.state.visage = state
-    for module in (extract, draw, status):
+    for module in (extract, draw, status, ui):
         app.include_router(module.router)
     app.exception_handler(VisageError)(_refused)
     app.exception_handler(RequestValidationError)(_invalid)
