@@ -1,0 +1,112 @@
+"""A real Chromium before the whole application. Without one these tests are skipped, and say why."""
+
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from tests.support import REPO, settings_of, wait_ready
+from tests.ui.galleries import Galleries, add_galleries
+from visage.api.app import create_app
+
+SHOTS = REPO / "build" / "ui"
+# Chromium asks its maker for updates and more unless it is told not to; the camera is a made one.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--force-color-profile=srgb",
+]
+
+
+@dataclass
+class Page:
+    """A page of the browser, and all that it must not do."""
+
+    page: Any
+    url: str
+    faults: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def go(self, place: str = "") -> None:
+        self.page.goto(f"{self.url}/ui#/{place}")
+        self.page.locator("h1").wait_for()
+
+    def shot(self, name: str, *, full: bool = True) -> None:
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.wait_for_timeout(250)  # transitions end
+        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=full)
+
+
+@dataclass
+class Served:
+    url: str
+    galleries: Galleries
+
+
+@pytest.fixture(scope="module")
+def served(models_dir: Path) -> Iterator[Served]:
+    """The application over the embedded networks, with galleries in memory, on a port of this machine."""
+    app = create_app(settings_of(MODELS_DIR=str(models_dir)))
+    galleries = add_galleries(app)
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None, timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        wait_ready(lambda: app.state.visage.runtime is not None, 60)
+        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", galleries)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One browser a module: its driver keeps an event loop running in this thread, which other tests must not meet."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("there is no chromium on this machine (apt-get install chromium)")
+    with api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, served: Served) -> Iterator[Any]:
+    """Opens pages of a size and a theme; afterwards: no error, and nothing asked of any other host."""
+    opened: list[Page] = []
+    contexts = []
+
+    def new(width: int = 1280, height: int = 860, theme: str = "light", locale: str = "en-GB", **more: Any) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme, locale=locale, reduced_motion="reduce", **more)
+        context.set_default_timeout(15_000)
+        made = Page(context.new_page(), served.url)
+        made.page.on("pageerror", lambda error: made.faults.append(str(error)))
+        made.page.on("console", lambda message: made.faults.append(message.text) if message.type == "error" else None)
+        made.page.on("request", lambda request: None if request.url.startswith((served.url, "blob:", "data:")) else made.outside.append(request.url))
+        opened.append(made)
+        contexts.append(context)
+        return made
+
+    served.galleries.__init__()  # type: ignore[misc]
+    yield new
+    for context in contexts:
+        context.close()
+    for made in opened:
+        assert made.faults == []
+        assert made.outside == []
