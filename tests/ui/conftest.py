@@ -29,6 +29,11 @@ FLAGS = [
 ]
 
 
+def is_fault(message: Any) -> bool:
+    """An error in the console; the browser's own line about an answer of 4xx or 5xx is none of the page's."""
+    return message.type == "error" and not message.text.startswith("Failed to load resource")
+
+
 @dataclass
 class Page:
     """A page of the browser, and all that it must not do."""
@@ -44,6 +49,8 @@ class Page:
 
     def shot(self, name: str, *, full: bool = True) -> None:
         SHOTS.mkdir(parents=True, exist_ok=True)
+        if full:
+            self.page.evaluate("() => scrollTo(0, 0)")
         self.page.wait_for_timeout(250)  # transitions end
         self.page.screenshot(path=SHOTS / f"{name}.png", full_page=full)
 
@@ -97,7 +104,7 @@ def open_page(browser: Any, served: Served) -> Iterator[Any]:
         context.set_default_timeout(15_000)
         made = Page(context.new_page(), served.url)
         made.page.on("pageerror", lambda error: made.faults.append(str(error)))
-        made.page.on("console", lambda message: made.faults.append(message.text) if message.type == "error" else None)
+        made.page.on("console", lambda message: made.faults.append(message.text) if is_fault(message) else None)
         made.page.on("request", lambda request: None if request.url.startswith((served.url, "blob:", "data:")) else made.outside.append(request.url))
         opened.append(made)
         contexts.append(context)

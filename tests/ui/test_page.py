@@ -62,11 +62,11 @@ def test_try_it(open_page: Any) -> None:
     page.page.locator(".face").nth(3).get_by_text("Sharpness").wait_for()
     page.shot("try-crowd")
     slider = page.page.get_by_label("Threshold")
-    slider.fill("0.95")
-    page.page.wait_for_function("!document.querySelector('.result.busy')")
+    slider.fill("0.7")
+    page.page.wait_for_function("() => !document.querySelector('.result.busy')")
     slider.dispatch_event("change")
     page.page.get_by_label("Faces and embeddings").check(force=True)
-    text(page, ".code", "/v1/embeddings?threshold=0.95")
+    text(page, ".code", "/v1/embeddings?threshold=0.7")
     text(page, ".code", "… (128 numbers)")
 
 
@@ -116,7 +116,7 @@ def test_a_picture_is_taken_with_the_camera(open_page: Any) -> None:
     page.go()
     page.page.get_by_role("button", name="Take a picture").first.click()
     take = page.page.get_by_role("button", name="Take it")
-    page.page.wait_for_function("document.activeElement?.textContent === 'Take it'")
+    page.page.wait_for_function("() => document.activeElement?.textContent === 'Take it'")
     page.shot("camera", full=False)
     take.click()
     text(page, ".panel-head h2", "camera.jpg")
@@ -130,9 +130,9 @@ def test_numbers_never_lie_on_a_face(open_page: Any) -> None:
         const base = document.querySelector('script[type=module]').src.replace(/app\\.js$/, '');
         const { places } = await import(base + 'overlay.js');
         const crowd = [];
-        for (let y = 0; y < 8; y += 1) for (let x = 0; x < 12; x += 1) crowd.push([x * 50 + 4, y * 60 + 20, x * 50 + 40, y * 60 + 60]);
-        const dense = crowd.map(([l, t]) => [l, t, l + 49, t + 59]);
-        return [crowd, dense].map((boxes) => ({ boxes, places: places(boxes, 620, 520, boxes.map(() => 20)) }));
+        for (let y = 0; y < 8; y += 1) for (let x = 0; x < 12; x += 1) crowd.push([x * 50 + 4, y * 64 + 24, x * 50 + 40, y * 64 + 64]);
+        const dense = crowd.map(([l, t]) => [l, t, l + 49, t + 63]);
+        return [crowd, dense].map((boxes) => ({ boxes, places: places(boxes, 620, 560, boxes.map(() => 20)) }));
     }""")
     for crowd in spots:
         placed = [place for place in crowd["places"] if place]
@@ -157,7 +157,7 @@ def test_compare(open_page: Any) -> None:
     for choice in (0, 1, 2, 5, 9):
         page.page.locator(".choice").nth(choice).click()
         text(page, ".side", f"Face {choice + 1}, chosen by you")
-        page.page.wait_for_function("!document.querySelector('.verdict.busy')")
+        page.page.wait_for_function("() => !document.querySelector('.verdict.busy')")
         verdicts.add(page.page.locator(".verdict .pill.big").inner_text())
     assert verdicts == {"Same person", "Different persons"}
     assert page.page.locator(".scale-value").inner_text() != before or len(verdicts) == 2
@@ -184,8 +184,8 @@ def test_collections_are_made_filled_searched_and_dropped(open_page: Any, served
     page.shot("collections-empty")
     make_collection(page)
     page.page.get_by_role("button", name="Add a field").click()
-    page.page.get_by_label("Key").fill("city")
-    page.page.get_by_label("Value").fill("Oslo")
+    page.page.get_by_role("textbox", name="Key").fill("city")
+    page.page.get_by_role("textbox", name="Value").fill("Oslo")
     enrol(page, "Grace Hopper", HOPPER, GROUP)
     text(page, ".notice.good", "Grace Hopper is enrolled")
     has(page, ".outcome .pill.good", 1)
@@ -210,12 +210,14 @@ def test_collections_are_made_filled_searched_and_dropped(open_page: Any, served
     page.page.get_by_role("link", name="Search").click()
     choose(page, HOPPER, GROUP)
     has(page, ".probe", 25)
-    page.page.wait_for_function("document.querySelectorAll('.match .crop img').length > 20")
+    page.page.wait_for_function("() => document.querySelectorAll('.match .crop img').length > 1")
     text(page, ".probe .pill.good", "Known")
+    page.page.locator(".probe").first.scroll_into_view_if_needed()
+    page.page.mouse.wheel(0, 420)
     page.shot("search", full=False)
     page.page.get_by_label("Only persons with").fill("city = Oslo")
     page.page.get_by_label("Only persons with").press("Enter")
-    page.page.wait_for_function("document.querySelectorAll('.match').length === 25")
+    page.page.wait_for_function("() => document.querySelectorAll('.match').length === 25")
     page.go("collections/staff/search")
     page.page.get_by_label("Show what lies below").uncheck()
     choose(page, ASTRONAUT)
@@ -257,7 +259,7 @@ def test_a_person_is_changed_and_deleted(open_page: Any, served: Served) -> None
     page: Page = open_page()
     make_collection(page)
     enrol(page, "Grace", HOPPER)
-    page.page.get_by_role("link", name="Open").click()
+    page.page.get_by_role("link", name="Open", exact=True).click()
     has(page, ".tile .crop img", 1)
     choose(page, HOPPER)
     has(page, ".tile .crop img", 2)
@@ -265,8 +267,8 @@ def test_a_person_is_changed_and_deleted(open_page: Any, served: Served) -> None
     page.page.get_by_role("button", name="Edit").click()
     page.page.get_by_label("Name").fill("Grace Hopper")
     page.page.get_by_role("button", name="Add a field").click()
-    page.page.get_by_label("Key").fill("born")
-    page.page.get_by_label("Value").fill("1906")
+    page.page.get_by_role("textbox", name="Key").fill("born")
+    page.page.get_by_role("textbox", name="Value").fill("1906")
     page.page.get_by_role("button", name="Save").click()
     text(page, "h1", "Grace Hopper")
     text(page, ".pill", "born: 1906")
@@ -338,7 +340,7 @@ def test_status(open_page: Any, served: Served, hopper: bytes) -> None:
     page.page.request.post(f"{served.url}/extract", data=hopper, headers={"Content-Type": "image/jpeg"})
     text(page, "table", "yunet")
     text(page, "table", "POST /extract")
-    page.page.wait_for_function("document.querySelectorAll('.spark .line').length === 6")
+    page.page.wait_for_function("() => document.querySelectorAll('.spark .line').length === 6")
     text(page, ".live", "Ready")
     page.shot("status")
 
@@ -348,10 +350,10 @@ def test_the_key_is_asked_for_and_kept_in_the_tab(open_page: Any, served: Served
     page: Page = open_page()
     page.go("compare")
     page.page.goto(f"{served.url}/ui#/collections")
-    page.page.get_by_label("Key").fill("vk_wrong")
+    page.page.get_by_role("textbox", name="Key").fill("vk_wrong")
     page.page.get_by_role("button", name="Use key").click()
     text(page, "dialog [role=alert]", "This key was refused")
-    page.page.get_by_label("Key").fill("vk_right")
+    page.page.get_by_role("textbox", name="Key").fill("vk_right")
     page.shot("key", full=False)
     page.page.get_by_role("button", name="Use key").click()
     text(page, ".empty h2", "No collections yet")
@@ -359,7 +361,6 @@ def test_the_key_is_asked_for_and_kept_in_the_tab(open_page: Any, served: Served
     text(page, ".empty h2", "No collections yet")
     assert page.page.evaluate("[sessionStorage.getItem('visage-key'), localStorage.getItem('visage-key')]") == ["vk_right", None]
     served.galleries.key = None
-    page.faults[:] = [fault for fault in page.faults if "401" not in fault]  # the browser's own line
 
 
 def test_languages_and_themes(open_page: Any) -> None:

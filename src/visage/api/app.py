@@ -36,6 +36,8 @@ Notify = Callable[[State], None]
 
 _DESCRIPTION = """Face detection and recognition; speaks the wire format of InsightFace-REST.
 
+Try it, compare, enrol and search with your own pictures in the browser: [the page](ui).
+
 Every answer carries `X-Request-Id` and `X-Visage-Models`. Errors are problem documents (RFC 9457)."""
 
 

@@ -4,7 +4,7 @@
 import { h } from "./dom.js";
 
 const TAG = 18;
-const GAP = 3;
+const GAPS = [3, 1];
 
 const meet = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
 
@@ -13,11 +13,10 @@ export function places(boxes, width, height, widths) {
   const taken = [];
   return boxes.map(([left, top, right, bottom], index) => {
     const wide = widths[index];
-    const inside = [left - GAP, top - GAP, right + GAP, bottom + GAP];
-    const candidates = [
-      [left, inside[1] - TAG], [right - wide, inside[1] - TAG], [left, inside[3]], [right - wide, inside[3]],
-      [inside[0] - wide, top], [inside[2], top], [inside[0] - wide, bottom - TAG], [inside[2], bottom - TAG],
-    ].map(([x, y]) => [x, y, x + wide, y + TAG]);
+    const candidates = GAPS.flatMap((gap) => [
+      [left, top - gap - TAG], [right - wide, top - gap - TAG], [left, bottom + gap], [right - wide, bottom + gap],
+      [left - gap - wide, top], [right + gap, top], [left - gap - wide, bottom - TAG], [right + gap, bottom - TAG],
+    ]).map(([x, y]) => [x, y, x + wide, y + TAG]);
     const free = candidates.find((place) => place[0] >= 0 && place[1] >= 0 && place[2] <= width && place[3] <= height
       && !boxes.some((box) => meet(place, box)) && !taken.some((other) => meet(place, other)));
     if (!free) return null;
@@ -87,7 +86,7 @@ export function overlay(picture, size, alt, choose = () => {}) {
 /** `weight`: 0 beside a chosen one, 1 plain, 2 chosen. */
 function mark(context, face, [left, top, right, bottom], scale, accent, weight) {
   const width = right - left;
-  context.globalAlpha = weight === 0 ? 0.45 : 1;
+  context.globalAlpha = weight === 0 ? 0.6 : 1;
   const radius = Math.min(6, width / 8);
   for (const [colour, line] of [["rgba(0,0,0,.45)", weight === 2 ? 5 : 3.5], [accent, weight === 2 ? 3 : 2]]) {
     context.strokeStyle = colour;
@@ -112,7 +111,7 @@ function mark(context, face, [left, top, right, bottom], scale, accent, weight) 
 }
 
 function tag(context, [left, top, right], text, accent, strong) {
-  context.globalAlpha = strong ? 1 : 0.5;
+  context.globalAlpha = strong ? 1 : 0.7;
   context.fillStyle = accent;
   context.beginPath();
   context.roundRect(left, top, right - left, TAG, 5);

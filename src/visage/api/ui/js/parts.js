@@ -75,7 +75,7 @@ export function empty(glyph, title, text, ...actions) {
 /** What went wrong and what to do: an alert with a way to try again. */
 export function failure(error, again) {
   const problem = error instanceof Problem;
-  if (!problem) console.error(error);
+  if (!problem && error.constructor !== Error) console.error(error); // a fault of the page's own
   return h("div", { class: "notice bad", role: "alert" }, icon("warning"),
     h("div", { class: "grow" },
       h("strong", {}, problem && error.body.title ? error.body.title : t("error.title")),

@@ -12,6 +12,8 @@ const wanted = [stored("visage-language"), ...(navigator.languages ?? [])]
 export const language = wanted.find((code) => code in LANGUAGES) ?? "en";
 document.documentElement.lang = language;
 
+// The browser's own form of that language: 24 Nov 2026 is Nov 24, 2026 elsewhere.
+const locale = (navigator.languages ?? []).find((tag) => tag.toLowerCase().startsWith(language)) ?? language;
 const texts = LANGUAGES[language];
 
 /** The text `key` with {names} filled in; `n` chooses between {one} and {other} where the text has both. */
@@ -25,12 +27,12 @@ export function t(key, values = {}) {
 }
 
 export function number(value, digits = 0) {
-  return new Intl.NumberFormat(language, { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(value);
+  return new Intl.NumberFormat(locale, { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(value);
 }
 
 export function when(iso) {
   const date = new Date(iso);
-  return Number.isNaN(date.getTime()) ? "" : new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(date);
+  return Number.isNaN(date.getTime()) ? "" : new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" }).format(date);
 }
 
 export function bytes(count) {

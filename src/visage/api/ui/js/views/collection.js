@@ -1,6 +1,6 @@
 // One collection: its persons, and the ways into it and out of it.
 
-import { h, replace } from "../dom.js";
+import { h, icon, replace } from "../dom.js";
 import { t, when } from "../texts.js";
 import { ROOT, gallery, hasKey, json, request } from "../api.js";
 import { button, failure, pill, toast } from "../parts.js";
@@ -33,7 +33,7 @@ export async function view({ parts: [name, tab = ""], signal }) {
 function exporting(item) {
   const path = gallery(item.name, "/export?vectors=true");
   const file = `${item.name}.ndjson`;
-  if (!hasKey()) return h("a", { class: "button", href: ROOT + path, download: file, onclick: () => toast(t("export.started")) }, h("span", {}, t("export")));
+  if (!hasKey()) return h("a", { class: "button", href: ROOT + path, download: file, onclick: () => toast(t("export.started")) }, icon("download", 18), h("span", {}, t("export")));
   const control = button(t("export"), { glyph: "download", onclick: async () => {
     control.disabled = true;
     try {

@@ -96,6 +96,9 @@ export async function view({ signal }) {
             face.crop ? h("img", { src: dataUrl(face.crop), alt: "" }) : portrait(one.picture, face.box, 112), h("span", { "aria-hidden": "true" }, String(index + 1)))))]));
     stage.show(one.faces);
     stage.choose(now);
+    const row = one.room.querySelector(".choices");
+    const pressed = row?.querySelector("[aria-pressed=true]");
+    if (pressed) row.scrollLeft = pressed.offsetLeft - row.offsetLeft - row.clientWidth / 2 + pressed.clientWidth / 2;
   }
 
   function paintVerdict({ answer, asked, round, error, busy } = {}) {
@@ -113,7 +116,7 @@ export async function view({ signal }) {
         h("p", { class: "lead" }, t(`compare.${same ? "same" : "different"}.${margin < 0.06 ? "close" : "clear"}`, { similarity: number(similarity, 3), threshold: number(answer.threshold, 3) }))),
       scale(similarity, answer.threshold),
       h("div", { class: "verdict-foot" },
-        slider(t("threshold"), { min: 0, max: 1, step: 0.005, value: answer.threshold, format: (x) => number(x, 3) }, () => {}, (value) => { threshold = value; compare(); }),
+        slider(t("threshold"), { min: 0, max: 1, step: 0.001, value: answer.threshold, format: (x) => number(x, 3) }, () => {}, (value) => { threshold = value; compare(); }),
         h("p", { class: "muted small" }, t(`from.${answer.threshold_from}`), threshold !== null && [" ", button(t("compare.reset"), { kind: "small quiet", onclick: () => { threshold = null; compare(); } })])),
       h("details", { class: "more" }, h("summary", {}, t("compare.how")),
         h("p", { class: "muted small" }, t("time.both", { service: milliseconds(answer.took_ms), round: milliseconds(round) })),

@@ -13,7 +13,7 @@ export function enrol({ collection, signal, refresh }) {
   const id = h("input", { type: "text", autocomplete: "off", spellcheck: "false", pattern: "[A-Za-z0-9][A-Za-z0-9_.:\\-]{0,127}" });
   const metadata = editor();
   const modes = enrolmentOptions(segmented);
-  const result = h("div", { "aria-live": "polite" });
+  const result = h("div", { "aria-live": "polite", tabindex: "-1", class: "quiet-focus" });
   const go = h("button", { type: "submit", class: "button primary", disabled: true }, t("enrol.go"));
   const chosen = tray((pictures) => { go.disabled = !pictures.length; });
   const zone = dropzone((files) => chosen.add(files), { label: t("enrol.drop"), hint: t("enrol.hint") });
@@ -34,6 +34,7 @@ export function enrol({ collection, signal, refresh }) {
     }
     go.classList.remove("working");
     go.disabled = !chosen.pictures.length;
+    if (document.activeElement === document.body) result.focus(); // a button that is disabled loses the focus
   }
 
   function show({ person, images }, pictures) {
@@ -53,8 +54,8 @@ export function enrol({ collection, signal, refresh }) {
 
   const view = h("form", { class: "stack", onsubmit: send },
     h("div", { class: "split even" },
-      h("section", { class: "panel padded", "aria-label": t("pictures") }, zone, chosen.element),
-      h("section", { class: "panel padded stack", "aria-label": t("enrol.who") }, field(t("name"), name, { optional: true }), field(t("id"), id, { optional: true, help: t("id.help") }), metadata.element, modes.quality, modes.faces, h("p", { class: "help" }, t("quality.help")), h("div", { class: "row end" }, go))),
+      h("section", { class: "panel padded fill", "aria-label": t("pictures") }, zone, chosen.element),
+      h("section", { class: "panel padded stack", "aria-label": t("enrol.who") }, field(t("name"), name, { optional: true }), field(t("id"), id, { optional: true, help: t("id.help") }), metadata.element, h("div", { class: "stack close" }, modes.quality, h("p", { class: "help" }, t("quality.help"))), modes.faces, h("div", { class: "row end" }, go))),
     result);
   pasteInto(view, () => zone);
   return view;

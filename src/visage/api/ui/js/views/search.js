@@ -32,8 +32,9 @@ export function search({ collection, signal }) {
       const images = await Promise.all(pictures.map(({ file }) => base64(file)));
       const answer = await json("POST", gallery(collection.name, "/search"), { body: { images, top, by: by.value, below, ...(threshold === null ? {} : { threshold }), ...(filter ? { where: filter } : {}) }, signal });
       if (mine !== turn) return;
-      if (!slide.childElementCount) replace(slide, slider(t("threshold"), { min: 0, max: 1, step: 0.005, value: answer.threshold, format: (x) => number(x, 3) }, () => {}, (value) => { threshold = value; ask(); }));
+      if (!slide.childElementCount) replace(slide, slider(t("threshold"), { min: 0, max: 1, step: 0.001, value: answer.threshold, format: (x) => number(x, 3) }, () => {}, (value) => { threshold = value; ask(); }));
       show(answer);
+      if (result.getBoundingClientRect().top > innerHeight * 0.8) result.scrollIntoView({ block: "start" }); // of a phone
     } catch (error) {
       if (error.name !== "AbortError" && mine === turn) replace(result, failure(error, ask));
     }
@@ -69,7 +70,7 @@ export function search({ collection, signal }) {
   }
 
   const view = h("div", { class: "stack" },
-    h("div", { class: "split even" }, h("section", { class: "panel padded", "aria-label": t("pictures") }, zone),
+    h("div", { class: "split even" }, h("section", { class: "panel padded fill", "aria-label": t("pictures") }, zone),
       h("section", { class: "panel padded stack", "aria-label": t("try.options") }, by, slider(t("search.top"), { min: 1, max: 20, step: 1, value: top, format: (x) => number(x) }, () => {}, (value) => { top = value; ask(); }), slide, toggle(t("search.below"), below, (on) => { below = on; ask(); }), field(t("search.where"), where, { optional: true }))),
     result);
   pasteInto(view, () => zone);

@@ -94,7 +94,8 @@ export function sparkline(values) {
   const height = 44;
   const known = values.map((value, index) => [index, value]).filter(([, value]) => value !== null);
   const most = Math.max(...known.map(([, value]) => value), 1e-9);
-  const x = (index) => width - (values.length - 1 - index) * width / (KEPT - 1);
+  const slots = Math.max(15, values.length); // a young history is drawn wider
+  const x = (index) => width - (values.length - 1 - index) * width / (slots - 1);
   const y = (value) => height - 2 - value / most * (height - 6);
   const line = known.map(([index, value]) => `${x(index).toFixed(1)},${y(value).toFixed(1)}`);
   const chart = svg("svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });

@@ -10,7 +10,9 @@ import { overlay } from "../overlay.js";
 const options = { route: "detect", threshold: null, attributes: true };
 
 export async function view({ signal }) {
-  if (options.threshold === null) options.threshold = await json("GET", "/info", { signal }).then((info) => info.defaults?.det_thresh ?? info.defaults?.threshold ?? 0.6, () => 0.6);
+  const info = await json("GET", "/info", { signal }).catch(() => ({}));
+  options.threshold ??= info.defaults?.det_thresh ?? info.defaults?.threshold ?? 0.6;
+  const attributes = !info.models || Boolean(info.models.ga_name || info.models.mask_detector); // else no network tells them
   let shots = [];
   let current = null;
   const strip = h("div", { class: "strip", role: "group", "aria-label": t("pictures") });
@@ -34,7 +36,7 @@ export async function view({ signal }) {
   async function run(shot) {
     shot.state = "busy";
     paint();
-    const query = { threshold: options.threshold, landmarks: true, crops: true, attributes: options.attributes };
+    const query = { threshold: options.threshold, landmarks: true, crops: true, attributes: attributes && options.attributes };
     const started = performance.now();
     try {
       shot.answer = await json("POST", `/v1/${options.route}`, { body: shot.picture.file, type: mediaType(shot.picture.file), query, signal });
@@ -79,7 +81,7 @@ export async function view({ signal }) {
     slider(t("threshold"), { min: 0.1, max: 0.95, step: 0.01, value: options.threshold, format: (x) => number(x, 2) },
       (value) => { options.threshold = value; paint(); }, again),
     segmented(t("try.ask"), [["detect", t("try.detect")], ["embeddings", t("try.embeddings")]], options.route, (value) => { options.route = value; again(); }),
-    toggle(t("try.attributes"), options.attributes, (on) => { options.attributes = on; again(); }));
+    attributes && toggle(t("try.attributes"), options.attributes, (on) => { options.attributes = on; again(); }));
 
   const page = h("div", { class: "page" },
     h("div", { class: "page-head" }, h("div", {}, h("h1", {}, t("try.title")), h("p", { class: "lead" }, t("try.lead")))),
