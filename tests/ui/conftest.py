@@ -100,12 +100,23 @@ def open_page(browser: Any, served: Served) -> Iterator[Any]:
     contexts = []
 
     def new(width: int = 1280, height: int = 860, theme: str = "light", locale: str = "en-GB", **more: Any) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme, locale=locale, reduced_motion="reduce", **more)
-        context.set_default_timeout(15_000)
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=theme,
+            locale=locale,
+            reduced_motion="reduce",
+            **more,
+        )
+        context.set_default_timeout(30_000)
         made = Page(context.new_page(), served.url)
         made.page.on("pageerror", lambda error: made.faults.append(str(error)))
         made.page.on("console", lambda message: made.faults.append(message.text) if is_fault(message) else None)
-        made.page.on("request", lambda request: None if request.url.startswith((served.url, "blob:", "data:")) else made.outside.append(request.url))
+        made.page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((served.url, "blob:", "data:")) else made.outside.append(request.url)
+            ),
+        )
         opened.append(made)
         contexts.append(context)
         return made

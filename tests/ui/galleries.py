@@ -66,7 +66,13 @@ def add_galleries(app: FastAPI) -> Galleries:
 
 
 def _problem(status: int, kind: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
-    body = {"type": f"urn:visage:{kind}", "title": kind.replace("-", " ").capitalize(), "status": status, "detail": detail, **more}
+    body = {
+        "type": f"urn:visage:{kind}",
+        "title": kind.replace("-", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        **more,
+    }
     return JSONResponse(body, status, headers, "application/problem+json")
 
 
@@ -93,7 +99,16 @@ def _round(values: Any) -> list[float]:
 def _quality(face: Face) -> Json:
     size = float(min(face.box[2] - face.box[0], face.box[3] - face.box[1]))
     reasons = ["too small"] if size < 40 else []
-    return {"score": face.score, "size": size, "sharpness": 120.5, "yaw": -3.2, "pitch": 4.1, "roll": 0.8, "verdict": "poor" if reasons else "good", "reasons": reasons}
+    return {
+        "score": face.score,
+        "size": size,
+        "sharpness": 120.5,
+        "yaw": -3.2,
+        "pitch": 4.1,
+        "roll": 0.8,
+        "verdict": "poor" if reasons else "good",
+        "reasons": reasons,
+    }
 
 
 def _png(face: Face) -> bytes:
@@ -103,7 +118,13 @@ def _png(face: Face) -> bytes:
 
 def _face(face: Face, *, embedding: bool = False, crops: bool = False) -> Json:
     width, height = float(face.box[2] - face.box[0]), float(face.box[3] - face.box[1])
-    told: Json = {"box": _round(face.box), "score": float(face.score), "landmarks": [_round(point) for point in face.landmarks], "size": min(width, height), "quality": _quality(face)}
+    told: Json = {
+        "box": _round(face.box),
+        "score": float(face.score),
+        "landmarks": [_round(point) for point in face.landmarks],
+        "size": min(width, height),
+        "quality": _quality(face),
+    }
     if embedding and face.embedding:
         told |= {"embedding": face.embedding.vector.tolist(), "norm": face.embedding.norm}
     if crops:
@@ -141,11 +162,22 @@ async def detect(request: Request) -> Json:
     images = []
     for found in await _found(request, sources, fields.get("threshold") or 0.6):
         if isinstance(found, ImageError):
-            images.append({"status": "failed", "error": {"type": "urn:visage:image-undecodable", "title": found.title, "detail": str(found)}, "faces": []})
+            images.append(
+                {
+                    "status": "failed",
+                    "error": {"type": "urn:visage:image-undecodable", "title": found.title, "detail": str(found)},
+                    "faces": [],
+                }
+            )
             continue
         width, height = found.result.size
-        faces = [_face(face, embedding=request.url.path.endswith("embeddings"), crops=fields.get("crops") in (True, "true")) for face in found.result.faces]
-        images.append({"status": "ok", "width": width, "height": height, "faces": faces, "took_ms": found.network_seconds * 1000})
+        faces = [
+            _face(face, embedding=request.url.path.endswith("embeddings"), crops=fields.get("crops") in (True, "true"))
+            for face in found.result.faces
+        ]
+        images.append(
+            {"status": "ok", "width": width, "height": height, "faces": faces, "took_ms": found.network_seconds * 1000}
+        )
     return {"images": images, "models": _models(request), "took_ms": (time.perf_counter() - started) * 1000}
 
 
@@ -172,7 +204,15 @@ async def compare(request: Request) -> Json:
         sides[name] = {"kind": "image", "faces": len(faces), "index": faces.index(chosen), **_face(chosen), "why": why}
     similarity = float(vectors[0] @ vectors[1])
     limit = body.get("threshold", LIMIT)
-    return {"similarity": similarity, "same": similarity >= limit, "threshold": limit, "threshold_from": "request" if "threshold" in body else "catalogue", **sides, "models": _models(request), "took_ms": (time.perf_counter() - started) * 1000}
+    return {
+        "similarity": similarity,
+        "same": similarity >= limit,
+        "threshold": limit,
+        "threshold_from": "request" if "threshold" in body else "catalogue",
+        **sides,
+        "models": _models(request),
+        "took_ms": (time.perf_counter() - started) * 1000,
+    }
 
 
 def _collection(kept: Galleries, name: str) -> Json:
@@ -204,7 +244,15 @@ async def create(request: Request) -> Json:
     name = body["name"]
     if name in kept.collections:
         raise Refused(409, "already-there", f"There is a collection {name} already")
-    kept.collections[name] = {"name": name, "model": {"name": "sface", "sha256": "f" * 64, "dimension": 128}, "precision": body.get("precision", "fp32"), "index": body.get("index", "exact"), "description": body.get("description", ""), "metadata": {}, "created": _now()}
+    kept.collections[name] = {
+        "name": name,
+        "model": {"name": "sface", "sha256": "f" * 64, "dimension": 128},
+        "precision": body.get("precision", "fp32"),
+        "index": body.get("index", "exact"),
+        "description": body.get("description", ""),
+        "metadata": {},
+        "created": _now(),
+    }
     kept.persons[name], kept.faces[name] = {}, []
     return _collection(kept, name)
 
@@ -244,8 +292,20 @@ async def _enrolled(request: Request, name: str, person: str, body: Json) -> lis
         vector = faces[0].embedding.vector
         twins = [(float(other["vector"] @ vector), other) for other in kept.faces[name]]
         twin = max(twins, key=lambda pair: pair[0], default=None)
-        stored = {"id": f"f{next(kept.ids):06}", "person": person, "about": {"score": faces[0].score, "size": _quality(faces[0])["size"]}, "created": _now(), "has_crop": True, "vector": vector, "png": _png(faces[0])}
-        near = {"near_duplicate": {"person": twin[1]["person"], "face": twin[1]["id"], "similarity": twin[0]}} if twin and twin[0] > 0.95 else {}
+        stored = {
+            "id": f"f{next(kept.ids):06}",
+            "person": person,
+            "about": {"score": faces[0].score, "size": _quality(faces[0])["size"]},
+            "created": _now(),
+            "has_crop": True,
+            "vector": vector,
+            "png": _png(faces[0]),
+        }
+        near = (
+            {"near_duplicate": {"person": twin[1]["person"], "face": twin[1]["id"], "similarity": twin[0]}}
+            if twin and twin[0] > 0.95
+            else {}
+        )
         kept.faces[name].append(stored)
         told.append({"status": "enrolled", "face": _stored(stored), "reasons": [], **near})
     return told
@@ -261,7 +321,13 @@ async def enrol(request: Request, name: str) -> Json:
     images = await _enrolled(request, name, person, body)
     if not any(entry["status"] == "enrolled" for entry in images):
         raise Refused(422, "nothing-enrolled", "No picture was taken", images=images)
-    kept.persons[name][person] = {"id": person, "name": body.get("name") or "", "metadata": body.get("metadata") or {}, "created": _now(), "updated": _now()}
+    kept.persons[name][person] = {
+        "id": person,
+        "name": body.get("name") or "",
+        "metadata": body.get("metadata") or {},
+        "created": _now(),
+        "updated": _now(),
+    }
     return {"person": _person(kept, name, person), "images": images, "vectors": 0}
 
 
@@ -277,7 +343,13 @@ async def more_faces(request: Request, name: str, person: str) -> Json:
 
 def _meets(metadata: Json, where: Json) -> bool:
     """The part of the filters that the page's own tests use."""
-    tests = {"gte": lambda a, b: a >= b, "gt": lambda a, b: a > b, "lt": lambda a, b: a < b, "lte": lambda a, b: a <= b, "ne": lambda a, b: a != b}
+    tests = {
+        "gte": lambda a, b: a >= b,
+        "gt": lambda a, b: a > b,
+        "lt": lambda a, b: a < b,
+        "lte": lambda a, b: a <= b,
+        "ne": lambda a, b: a != b,
+    }
     for key, wanted in where.items():
         if key not in metadata:
             return False
@@ -294,7 +366,11 @@ async def persons(request: Request, name: str, limit: int = 100, cursor: str | N
     kept = _kept(request)
     _collection(kept, name)
     wanted = json.loads(where)
-    found = [_person(kept, name, one) for one in sorted(kept.persons[name]) if _meets(kept.persons[name][one]["metadata"], wanted)]
+    found = [
+        _person(kept, name, one)
+        for one in sorted(kept.persons[name])
+        if _meets(kept.persons[name][one]["metadata"], wanted)
+    ]
     return _paged(found, limit, cursor)
 
 
@@ -347,15 +423,33 @@ async def search(request: Request, name: str) -> Json:
     limit, probes = body.get("threshold", LIMIT), []
     for index, found in enumerate(await _found(request, [Encoded(text) for text in body["images"]])):
         if isinstance(found, ImageError):
-            probes.append({"image": index, "face": None, "vector": None, "status": "failed", "error": {"title": found.title, "detail": str(found)}, "verdict": "unknown", "matches": []})
+            probes.append(
+                {
+                    "image": index,
+                    "face": None,
+                    "vector": None,
+                    "status": "failed",
+                    "error": {"title": found.title, "detail": str(found)},
+                    "verdict": "unknown",
+                    "matches": [],
+                }
+            )
             continue
         probes += [_probe(kept, name, index, face, body, limit) for face in _largest(found.result.faces)]
-    return {"probes": probes, "threshold": limit, "threshold_from": "request" if "threshold" in body else "catalogue", "models": _models(request), "took_ms": (time.perf_counter() - started) * 1000}
+    return {
+        "probes": probes,
+        "threshold": limit,
+        "threshold_from": "request" if "threshold" in body else "catalogue",
+        "models": _models(request),
+        "took_ms": (time.perf_counter() - started) * 1000,
+    }
 
 
 def _probe(kept: Galleries, name: str, index: int, face: Face, body: Json, limit: float) -> Json:
     assert face.embedding is not None
-    near = sorted(((float(one["vector"] @ face.embedding.vector), one) for one in kept.faces[name]), key=lambda pair: -pair[0])
+    near = sorted(
+        ((float(one["vector"] @ face.embedding.vector), one) for one in kept.faces[name]), key=lambda pair: -pair[0]
+    )
     matches: list[Json] = []
     seen: set[str] = set()
     for similarity, one in near:
@@ -370,11 +464,23 @@ def _probe(kept: Galleries, name: str, index: int, face: Face, body: Json, limit
         matches.append({"person": who, "face": _stored(one), "similarity": similarity})
     matches = matches[: body.get("top", 5)]
     known = bool(matches) and matches[0]["similarity"] >= limit
-    return {"image": index, "face": _face(face), "vector": None, "status": "ok", "verdict": "known" if known else "unknown", "matches": matches}
+    return {
+        "image": index,
+        "face": _face(face),
+        "vector": None,
+        "status": "ok",
+        "verdict": "known" if known else "unknown",
+        "matches": matches,
+    }
 
 
 @router.get("/collections/{name}/export")
 async def export(request: Request, name: str) -> Response:
     kept = _kept(request)
-    lines = [json.dumps({"person": _person(kept, name, face["person"]), "face": _stored(face), "vector": face["vector"].tolist()}) for face in kept.faces[name]]
+    lines = [
+        json.dumps(
+            {"person": _person(kept, name, face["person"]), "face": _stored(face), "vector": face["vector"].tolist()}
+        )
+        for face in kept.faces[name]
+    ]
     return Response("\n".join(lines) + "\n", media_type="application/x-ndjson")

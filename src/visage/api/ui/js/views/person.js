@@ -1,6 +1,6 @@
 // One person: who they are, and their faces.
 
-import { h, icon, replace } from "../dom.js";
+import { h, replace } from "../dom.js";
 import { number, t, when } from "../texts.js";
 import { Problem, json, personPath, persistent } from "../api.js";
 import { button, confirmed, dialog, dropzone, empty, failure, field, iconButton, pill, segmented, skeleton, spinner, toast } from "../parts.js";
@@ -38,7 +38,7 @@ export async function view({ parts: [collection, id], signal }) {
     const about = face.about ?? {};
     const size = about.size ?? about.quality?.size;
     return h("li", { class: "tile" }, crop(collection, face, t("crop.of", { name: person.name || person.id })),
-      h("div", { class: "row between" }, h("span", { class: "muted small" }, [size !== undefined && `${number(size)} px`, about.score !== undefined && number(about.score, 2)].filter(Boolean).join(" · ") || when(face.created)),
+      h("div", { class: "row between" }, h("span", { class: "muted small nowrap" }, [size !== undefined && `${number(size)} px`, about.score !== undefined && number(about.score, 2)].filter(Boolean).join(" · ") || when(face.created)),
         iconButton(t("person.face.delete"), "trash", { class: "icon-button small", onclick: async () => {
           if (!await confirmed(t("person.face.delete"), t("person.face.delete.text"), t("delete"))) return;
           try { await json("DELETE", personPath(collection, id, `/faces/${encodeURIComponent(face.id)}`)); toast(t("deleted")); } catch (error) { toast(error.message, "bad"); }
@@ -90,5 +90,5 @@ export async function view({ parts: [collection, id], signal }) {
   return h("div", { class: "page" },
     h("nav", { class: "crumbs", "aria-label": t("crumbs") }, h("a", { href: "#/collections" }, t("collections.title")), h("span", { "aria-hidden": "true" }, "/"), h("a", { href: base }, collection), h("span", { "aria-hidden": "true" }, "/"), here),
     head, h("section", { class: "stack", "aria-label": t("faces") }, faces),
-    h("section", { class: "panel padded stack" }, h("h2", {}, icon("plus", 18), " ", t("person.add")), dropzone(add, { label: t("enrol.drop"), compact: true }), h("div", { class: "options" }, modes.quality, modes.faces), result));
+    h("section", { class: "panel padded stack" }, h("h2", {}, t("person.add")), dropzone(add, { label: t("enrol.drop"), compact: true }), h("div", { class: "options" }, modes.quality, modes.faces), result));
 }

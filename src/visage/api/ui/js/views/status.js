@@ -50,6 +50,7 @@ export async function view({ signal }) {
     const lately = (name) => [...history].reverse().find((entry) => entry[name] !== null)?.[name] ?? null;
     const ms = (value) => (value === null ? "–" : milliseconds(value * 1000));
     replace(state, h("i", { class: sum(metrics, "visage_ready") ? "good" : "warn" }), t(sum(metrics, "visage_ready") ? "status.ready" : "status.loading"));
+    const held = holding();
     replace(room,
       h("div", { class: "meters" },
         meter(t("status.rps"), number(last.requests, 1), t("status.total", { n: requests }), "requests"),
@@ -64,6 +65,21 @@ export async function view({ signal }) {
         h("section", { class: "panel", "aria-label": t("status.stages") }, h("div", { class: "panel-head" }, h("h2", {}, t("status.stages"))), stages(metrics))),
       h("section", { class: "panel", "aria-label": t("status.models") }, h("div", { class: "panel-head" }, h("h2", {}, t("status.models")), h("span", { class: "muted small" }, `visage ${now.visage?.version ?? now.version ?? ""}`)), models(metrics, now)),
       h("section", { class: "panel", "aria-label": t("status.routes") }, h("div", { class: "panel-head" }, h("h2", {}, t("status.routes"))), routes(metrics)));
+    held();
+  }
+
+  /** Tables are made anew with every reading; whoever reads one keeps the focus and the place. */
+  function holding() {
+    const tables = () => [...room.querySelectorAll(".table-room")];
+    const places = new Map(tables().map((element) => [element.getAttribute("aria-label"), [element.scrollTop, element.scrollLeft]]));
+    const focused = room.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+    return () => {
+      for (const element of tables()) {
+        const label = element.getAttribute("aria-label");
+        [element.scrollTop, element.scrollLeft] = places.get(label) ?? [0, 0];
+        if (label === focused) element.focus({ preventScroll: true });
+      }
+    };
   }
 
   function meter(name, value, more, series) {
@@ -124,7 +140,7 @@ function models(metrics, info) {
     const engine = info.visage?.engines?.[labels.name];
     const memory = (metrics.get("visage_model_in_memory") ?? []).find((entry) => entry.labels.model === labels.name);
     const waiting = sum(metrics, "visage_queue_depth", ({ model }) => model === labels.name);
-    return [labels.name, t(`role.${labels.role}`), engine ? h("span", { title: engine.why }, pill(engine.engine)) : info.visage?.inference_backend ?? "–", memory ? pill(t(memory.value ? "status.inmemory" : "status.resting"), memory.value ? "good" : "") : "–", number(waiting), h("code", { title: labels.sha256 }, labels.sha256.slice(0, 12))];
+    return [labels.name, t(`role.${labels.role}`), engine ? h("span", { title: engine.why }, pill(engine.engine)) : info.visage?.inference_backend ?? "–", memory ? pill(t(memory.value ? "status.inmemory" : "status.resting"), memory.value ? "good" : "") : "–", number(waiting), h("code", { title: labels.sha256 }, labels.sha256.slice(0, 60))];
   });
   return rows.length ? table([t("status.model"), t("status.role"), t("status.engine"), t("status.where"), t("status.waiting"), "SHA-256"], rows) : h("p", { class: "muted pad" }, t("status.nomodels"));
 }
@@ -140,7 +156,7 @@ function routes(metrics) {
     counts.set(key, row);
   }
   if (!counts.size) return h("p", { class: "muted pad" }, t("status.nothing"));
-  return table([t("status.route"), t("status.requests"), t("status.refused"), "50 %", "95 %"], [...counts].sort((a, b) => b[1].all - a[1].all).slice(0, 12).map(([name, { all, bad, route }]) => {
+  return table([t("status.route"), t("status.requests"), t("status.refused"), "50 %", "95 %"], [...counts].sort((a, b) => b[1].all - a[1].all).slice(0, 60).map(([name, { all, bad, route }]) => {
     const own = buckets(metrics, "visage_request_seconds", (labels) => labels.route === route);
     return [h("code", {}, name), number(all), number(bad), ...[0.5, 0.95].map((q) => { const value = quantile(own, q); return value === null ? "–" : milliseconds(value * 1000); })];
   }));

@@ -127,7 +127,7 @@ function report(shot, remove) {
 }
 
 function card(shot, face, index, events) {
-  const picture = face.crop ? h("img", { src: dataUrl(face.crop), alt: t("crop.alt", { n: index + 1 }), width: 72, height: 72, loading: "lazy" }) : portrait(shot.picture, face.box, 144);
+  const picture = face.crop ? h("img", { src: dataUrl(face.crop), alt: t("crop.alt", { n: index + 1 }), width: 72, height: 72 }) : portrait(shot.picture, face.box, 144);
   const id = fresh("face");
   const quality = face.quality ?? {};
   const rows = [
