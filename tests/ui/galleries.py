@@ -1,8 +1,9 @@
 """A /v1 API over galleries in memory, for tests of the page alone: the networks are real, what it keeps is not kept.
 
-It answers as the API's contract says, with refusals that a test can order: `key` (401 without it) and `busy` (503s).
+It answers as the API's contract says, with refusals that a test can order: `key` (401 without it), `busy` (so many 503s) and `slow` (seconds by path).
 """
 
+import asyncio
 import base64
 import itertools
 import json
@@ -37,6 +38,7 @@ class Refused(Exception):
 class Galleries:
     key: str | None = None
     busy: int = 0
+    slow: dict[str, float] = field(default_factory=dict)
     collections: dict[str, Json] = field(default_factory=dict)
     persons: dict[str, dict[str, Json]] = field(default_factory=dict)
     faces: dict[str, list[Json]] = field(default_factory=dict)
@@ -54,6 +56,7 @@ def add_galleries(app: FastAPI) -> Galleries:
     async def guard(request: Request, following: Any) -> Response:
         if request.url.path.startswith("/v1/"):
             kept.calls.append((request.method, request.url.path))
+            await asyncio.sleep(kept.slow.get(request.url.path, 0))
             if kept.key and request.headers.get("authorization") != f"Bearer {kept.key}":
                 return _problem(401, "unauthorised", "This needs an API key", {"WWW-Authenticate": "Bearer"})
             if kept.busy and request.method == "POST":

@@ -83,6 +83,21 @@ def test_the_curl_is_the_request(open_page: Any) -> None:
     text(page, ".toast", "Copied")
 
 
+def test_the_last_question_counts_whichever_answer_comes_last(open_page: Any, served: Served) -> None:
+    page: Page = open_page()
+    page.go()
+    choose(page, HOPPER)
+    has(page, ".face", 1)
+    served.galleries.slow = {"/v1/embeddings": 1.5}
+    with page.page.expect_response("**/v1/embeddings**"):
+        page.page.get_by_label("Faces and embeddings").check(force=True)
+        page.page.get_by_role("radio", name="Faces", exact=True).check(force=True)
+        page.page.wait_for_function("() => !document.querySelector('.result.busy')")
+        assert ("POST", "/v1/embeddings") in served.galleries.calls
+    page.page.wait_for_timeout(500)
+    text(page, ".code", "/v1/detect?threshold")
+
+
 def test_a_broken_picture_says_so(open_page: Any, tmp_path: Path) -> None:
     page: Page = open_page()
     page.go()

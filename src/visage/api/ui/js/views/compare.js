@@ -21,16 +21,18 @@ export async function view({ signal }) {
 
   async function take(one, file) {
     Object.assign(one, { picture: await read(file), faces: null, chosen: null, error: null, base64: null });
+    const { picture } = one;
     paintSide(one);
     paintVerdict();
     try {
       const answer = await json("POST", "/v1/embeddings", { body: file, type: mediaType(file), query: { crops: true, landmarks: true }, signal });
+      if (one.picture !== picture) return; // taken away meanwhile
       const image = answer.images[0];
       if (image.status !== "ok") throw new Error(image.error?.detail ?? t("error.title"));
       Object.assign(one, { faces: image.faces, size: image });
       if (!image.faces.length) one.error = new Error(t("compare.noface"));
     } catch (error) {
-      if (error.name === "AbortError") return;
+      if (error.name === "AbortError" || one.picture !== picture) return;
       one.error = error;
     }
     paintSide(one);

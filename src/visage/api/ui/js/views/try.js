@@ -36,17 +36,17 @@ export async function view({ signal }) {
   async function run(shot) {
     shot.state = "busy";
     paint();
-    const query = { threshold: options.threshold, landmarks: true, crops: true, attributes: attributes && options.attributes };
+    const mine = shot.turn = (shot.turn ?? 0) + 1; // what was asked last counts, whichever answer comes last
+    const asked = { route: options.route, query: { threshold: options.threshold, landmarks: true, crops: true, attributes: attributes && options.attributes } };
     const started = performance.now();
     try {
-      shot.answer = await json("POST", `/v1/${options.route}`, { body: shot.picture.file, type: mediaType(shot.picture.file), query, signal });
-      const image = shot.answer.images[0];
-      shot.asked = { ...query, route: options.route };
-      shot.round = performance.now() - started;
-      shot.state = image.status === "ok" ? "done" : "failed";
+      const answer = await json("POST", `/v1/${asked.route}`, { body: shot.picture.file, type: mediaType(shot.picture.file), query: asked.query, signal });
+      if (mine !== shot.turn) return;
+      const image = answer.images[0];
+      Object.assign(shot, { answer, asked, round: performance.now() - started, state: image.status === "ok" ? "done" : "failed" });
       shot.error = image.status === "ok" ? null : new Error(image.error?.detail ?? image.error?.title ?? t("error.title"));
     } catch (error) {
-      if (error.name === "AbortError") return;
+      if (error.name === "AbortError" || mine !== shot.turn) return;
       shot.state = "failed";
       shot.error = error;
     }
@@ -166,7 +166,7 @@ function maskOf(mask) {
 }
 
 function details(shot, image) {
-  const { route, ...query } = shot.asked;
+  const { route, query } = shot.asked;
   const address = `${ROOT}/v1/${route}?${new URLSearchParams(query)}`;
   const curl = `curl --data-binary @${quoted(shot.picture.name)} \\\n  -H 'Content-Type: ${mediaType(shot.picture.file)}' \\\n  '${address}'`;
   const figures = [
