@@ -45,7 +45,7 @@ class Page:
 
     def go(self, place: str = "") -> None:
         self.page.goto(f"{self.url}/ui#/{place}")
-        self.page.locator("h1").wait_for()
+        self.page.locator(f'main[data-view="{place or "try"}"] h1').wait_for()
 
     def shot(self, name: str, *, full: bool = True) -> None:
         SHOTS.mkdir(parents=True, exist_ok=True)

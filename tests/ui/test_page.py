@@ -29,6 +29,10 @@ def text(page: Page, selector: str, wanted: str) -> None:
     page.page.locator(selector, has_text=wanted).first.wait_for()
 
 
+def segment(page: Page, name: str) -> None:
+    page.page.locator(".segments").get_by_text(name, exact=True).click()
+
+
 def make_collection(page: Page, name: str = "staff") -> None:
     page.go("collections")
     page.page.get_by_role("button", name="New collection").first.click()
@@ -65,7 +69,7 @@ def test_try_it(open_page: Any) -> None:
     slider.fill("0.7")
     page.page.wait_for_function("() => !document.querySelector('.result.busy')")
     slider.dispatch_event("change")
-    page.page.get_by_label("Faces and embeddings").check(force=True)
+    segment(page, "Faces and embeddings")
     text(page, ".code", "/v1/embeddings?threshold=0.7")
     text(page, ".code", "… (128 numbers)")
 
@@ -90,8 +94,8 @@ def test_the_last_question_counts_whichever_answer_comes_last(open_page: Any, se
     has(page, ".face", 1)
     served.galleries.slow = {"/v1/embeddings": 1.5}
     with page.page.expect_response("**/v1/embeddings**"):
-        page.page.get_by_label("Faces and embeddings").check(force=True)
-        page.page.get_by_role("radio", name="Faces", exact=True).check(force=True)
+        segment(page, "Faces and embeddings")
+        segment(page, "Faces")
         page.page.wait_for_function("() => !document.querySelector('.result.busy')")
         assert ("POST", "/v1/embeddings") in served.galleries.calls
     page.page.wait_for_timeout(500)
@@ -269,7 +273,7 @@ def test_nobody_is_enrolled_from_a_crowd(open_page: Any, served: Served) -> None
     text(page, "[role=alert]", "Nobody was enrolled")
     text(page, ".outcome", "24 faces")
     assert served.galleries.persons["staff"] == {}
-    page.page.get_by_label("Take the largest").check(force=True)
+    segment(page, "Take the largest")
     page.page.get_by_role("button", name="Enrol").click()
     text(page, ".notice.good", "The crowd is enrolled")
 
@@ -382,7 +386,7 @@ def test_the_key_is_asked_for_and_kept_in_the_tab(open_page: Any, served: Served
     served.galleries.key = "vk_right"
     page: Page = open_page()
     page.go("compare")
-    page.page.goto(f"{served.url}/ui#/collections")
+    page.page.evaluate("() => { location.hash = '#/collections'; }")
     page.page.get_by_role("textbox", name="Key").fill("vk_wrong")
     page.page.get_by_role("button", name="Use key").click()
     text(page, "dialog [role=alert]", "This key was refused")

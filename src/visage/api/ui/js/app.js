@@ -49,6 +49,7 @@ async function show() {
   }
   if (turn !== shown) return;
   replace(main, view);
+  main.dataset.view = path || "try";
   const heading = main.querySelector("h1");
   document.title = heading ? `${heading.textContent} · visage` : "visage";
   if (!first) { heading?.setAttribute("tabindex", "-1"); heading?.focus({ preventScroll: true }); scrollTo(0, 0); }
