@@ -1,19 +1,24 @@
 """A real Chromium before the whole application. Without one these tests are skipped, and say why."""
 
+import asyncio
 import os
 import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI, Request
 
 from tests.support import REPO, settings_of, wait_ready
-from tests.ui.galleries import Galleries, add_galleries
+from tests.ui.galleries import add_galleries, problem
 from visage.api.app import create_app
 
 SHOTS = REPO / "build" / "ui"
@@ -56,16 +61,65 @@ class Page:
 
 
 @dataclass
+class Refusals:
+    """What a test may order of /v1: `key` (401 without it), `busy` (so many 503s), `slow` (seconds by path)."""
+
+    key: str | None = None
+    busy: int = 0
+    slow: dict[str, float] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    async def __call__(self, request: Request, following: Any) -> Any:
+        if not request.url.path.startswith("/v1/"):
+            return await following(request)
+        self.calls.append((request.method, request.url.path))
+        await asyncio.sleep(self.slow.get(request.url.path, 0))
+        if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
+            return problem(401, "unauthorised", "This needs an API key", {"WWW-Authenticate": "Bearer"})
+        if self.busy and request.method == "POST":
+            self.busy -= 1
+            return problem(503, "overloaded", "No room", {"Retry-After": "1"})
+        return await following(request)
+
+
+@dataclass
 class Served:
     url: str
-    galleries: Galleries
+    refusals: Refusals
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        answer = httpx.request(method, f"{self.url}/v1{path}", json=body, timeout=30)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    def people(self, collection: str = "staff") -> list[Any]:
+        found: list[Any] = self.api("GET", f"/collections/{collection}/persons")["items"]
+        return found
+
+    def anew(self) -> None:
+        self.refusals.__init__()  # type: ignore[misc]
+        for collection in self.api("GET", "/collections")["items"]:
+            self.api("DELETE", f"/collections/{collection['name']}")
+
+
+def _app(models_dir: Path, data: Path) -> FastAPI:
+    """The whole application: its own /v1 over a store in memory, or where it has none the tests' own."""
+    settings = settings_of(MODELS_DIR=str(models_dir), DATA_DIR=str(data), KEEP_CROPS="1")
+    if find_spec("visage.api.v1") is None:
+        app = create_app(settings)
+        add_galleries(app)
+        return app
+    store = import_module("tests.galleries").MemoryStore()
+    more: dict[str, Any] = {"stores": lambda _: store}
+    return create_app(settings, **more)
 
 
 @pytest.fixture(scope="module")
-def served(models_dir: Path) -> Iterator[Served]:
-    """The application over the embedded networks, with galleries in memory, on a port of this machine."""
-    app = create_app(settings_of(MODELS_DIR=str(models_dir)))
-    galleries = add_galleries(app)
+def served(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The application over the embedded networks on a port of this machine."""
+    app = _app(models_dir, tmp_path_factory.mktemp("data"))
+    refusals = Refusals()
+    app.middleware("http")(refusals)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None, timeout_graceful_shutdown=2))
@@ -73,7 +127,7 @@ def served(models_dir: Path) -> Iterator[Served]:
     thread.start()
     try:
         wait_ready(lambda: app.state.visage.runtime is not None, 60)
-        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", galleries)
+        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", refusals)
     finally:
         server.should_exit = True
         thread.join(20)
@@ -121,7 +175,7 @@ def open_page(browser: Any, served: Served) -> Iterator[Any]:
         contexts.append(context)
         return made
 
-    served.galleries.__init__()  # type: ignore[misc]
+    served.anew()
     yield new
     for context in contexts:
         context.close()

@@ -92,12 +92,12 @@ def test_the_last_question_counts_whichever_answer_comes_last(open_page: Any, se
     page.go()
     choose(page, HOPPER)
     has(page, ".face", 1)
-    served.galleries.slow = {"/v1/embeddings": 1.5}
+    served.refusals.slow = {"/v1/embeddings": 1.5}
     with page.page.expect_response("**/v1/embeddings**"):
         segment(page, "Faces and embeddings")
         segment(page, "Faces")
         page.page.wait_for_function("() => !document.querySelector('.result.busy')")
-        assert ("POST", "/v1/embeddings") in served.galleries.calls
+        assert ("POST", "/v1/embeddings") in served.refusals.calls
     page.page.wait_for_timeout(500)
     text(page, ".code", "/v1/detect?threshold")
 
@@ -212,7 +212,7 @@ def test_collections_are_made_filled_searched_and_dropped(open_page: Any, served
     page.shot("enrol")
     enrol(page, "Eileen Collins", ASTRONAUT)
     text(page, ".notice.good", "Eileen Collins is enrolled")
-    assert {one["name"]: one["metadata"] for one in served.galleries.persons["staff"].values()} == {
+    assert {one["name"]: one["metadata"] for one in served.people()} == {
         "Grace Hopper": {"city": "Oslo"},
         "Eileen Collins": {},
     }
@@ -263,7 +263,7 @@ def test_collections_are_made_filled_searched_and_dropped(open_page: Any, served
     page.shot("drop", full=False)
     go.click()
     text(page, ".empty h2", "No collections yet")
-    assert served.galleries.collections == {}
+    assert served.api("GET", "/collections")["items"] == []
 
 
 def test_nobody_is_enrolled_from_a_crowd(open_page: Any, served: Served) -> None:
@@ -272,7 +272,7 @@ def test_nobody_is_enrolled_from_a_crowd(open_page: Any, served: Served) -> None
     enrol(page, "The crowd", GROUP)
     text(page, "[role=alert]", "Nobody was enrolled")
     text(page, ".outcome", "24 faces")
-    assert served.galleries.persons["staff"] == {}
+    assert served.people() == []
     segment(page, "Take the largest")
     page.page.get_by_role("button", name="Enrol").click()
     text(page, ".notice.good", "The crowd is enrolled")
@@ -302,7 +302,7 @@ def test_a_person_is_changed_and_deleted(open_page: Any, served: Served) -> None
     page.page.locator(".page-head").get_by_role("button", name="Delete").click()
     page.page.locator("dialog").get_by_role("button", name="Delete", exact=True).click()
     text(page, ".empty h2", "Nobody here yet")
-    assert served.galleries.persons["staff"] == {} and served.galleries.faces["staff"] == []
+    assert served.people() == [] and served.api("GET", "/collections/staff")["faces"] == 0
 
 
 def test_a_folder_is_imported(open_page: Any, served: Served, tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_folder_is_imported(open_page: Any, served: Served, tmp_path: Path) ->
     (folder / "Nobody" / "notes.txt").write_text("no picture")
     page.page.get_by_role("link", name="Import a folder").click()
     page.shot("import-empty")
-    served.galleries.busy = 1
+    served.refusals.busy = 1
     page.page.locator(".drop input[type=file]").set_input_files(str(folder))
     text(page, "h2", "3 persons, 4 pictures")
     page.shot("import-preview")
@@ -324,7 +324,7 @@ def test_a_folder_is_imported(open_page: Any, served: Served, tmp_path: Path) ->
     text(page, "h2", "Import finished")
     text(page, "tr", "None taken")
     page.shot("import")
-    assert {one["name"] for one in served.galleries.persons["staff"].values()} == {"Grace Hopper", "Eileen Collins"}
+    assert {one["name"] for one in served.people()} == {"Grace Hopper", "Eileen Collins"}
     with page.page.expect_download() as saved:
         page.page.get_by_role("button", name="Report (CSV)").click()
     assert len(Path(saved.value.path()).read_text("utf-8").splitlines()) == 5
@@ -332,22 +332,16 @@ def test_a_folder_is_imported(open_page: Any, served: Served, tmp_path: Path) ->
     page.page.locator(".drop input[type=file]").set_input_files(str(folder))
     page.page.get_by_role("button", name="Import 3 persons").click()
     text(page, "h2", "Import finished")
-    assert len(served.galleries.persons["staff"]) == 2
+    assert len(served.people()) == 2
 
 
 def test_persons_by_pages(open_page: Any, served: Served) -> None:
     page: Page = open_page()
     make_collection(page)
-    served.galleries.persons["staff"] = {
-        f"p{n:03}": {
-            "id": f"p{n:03}",
-            "name": f"Person {n:03}",
-            "metadata": {"age": n},
-            "created": "2026-01-01T00:00:00Z",
-            "updated": "2026-01-01T00:00:00Z",
-        }
-        for n in range(60)
-    }
+    vector = [1.0] + [0.0] * 127
+    for n in range(60):
+        body = {"id": f"p{n:03}", "name": f"Person {n:03}", "metadata": {"age": n}, "vectors": [vector]}
+        served.api("POST", "/collections/staff/persons", body)
     page.page.get_by_role("link", name="Persons").click()
     has(page, ".person", 24)
     page.page.get_by_role("button", name="Next").click()
@@ -383,7 +377,7 @@ def test_status(open_page: Any, served: Served, hopper: bytes) -> None:
 
 
 def test_the_key_is_asked_for_and_kept_in_the_tab(open_page: Any, served: Served) -> None:
-    served.galleries.key = "vk_right"
+    served.refusals.key = "vk_right"
     page: Page = open_page()
     page.go("compare")
     page.page.evaluate("() => { location.hash = '#/collections'; }")
@@ -400,7 +394,7 @@ def test_the_key_is_asked_for_and_kept_in_the_tab(open_page: Any, served: Served
         "vk_right",
         None,
     ]
-    served.galleries.key = None
+    served.refusals.key = None
 
 
 def test_languages_and_themes(open_page: Any) -> None:

@@ -30,6 +30,7 @@ export async function view({ parts: [collection, id], signal }) {
       const page = await json("GET", personPath(collection, id, "/faces"), { query: { limit: 60, cursor }, signal });
       const items = [...before, ...page.items];
       replace(faces, items.length ? h("ul", { class: "gallery" }, items.map(tile)) : empty("person", t("person.nofaces"), t("person.nofaces.text")),
+        items.length > 0 && !items.some((face) => face.has_crop) && h("p", { class: "help pad" }, t("crop.notkept.text")),
         page.next && h("div", { class: "row centre pad" }, button(t("more"), { onclick: () => load(page.next, items) })));
     } catch (error) { if (error.name !== "AbortError") replace(faces, failure(error, () => load())); }
   }

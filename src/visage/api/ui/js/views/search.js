@@ -43,9 +43,11 @@ export function search({ collection, signal }) {
 
   function show(answer) {
     const known = answer.probes.filter((probe) => probe.verdict === "known").length;
+    const matches = answer.probes.flatMap((probe) => probe.matches);
     replace(result,
       h("p", { class: "row tight wrap" }, h("strong", {}, t("search.count", { known, n: answer.probes.length })), h("span", { class: "muted small" }, `${t("threshold")} ${number(answer.threshold, 3)} · ${t(`from.${answer.threshold_from}`)} · ${milliseconds(answer.took_ms)}`)),
-      answer.probes.length ? answer.probes.map((probe, index) => row(probe, index, answer.threshold)) : empty("search", t("faces.none"), t("search.noface")));
+      answer.probes.length ? answer.probes.map((probe, index) => row(probe, index, answer.threshold)) : empty("search", t("faces.none"), t("search.noface")),
+      matches.length > 0 && !matches.some(({ face: kept }) => kept.has_crop) && h("p", { class: "help" }, t("crop.notkept.text")));
   }
 
   function row(probe, index, limit) {
