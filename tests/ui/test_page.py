@@ -170,16 +170,14 @@ def test_compare(open_page: Any) -> None:
     page.page.locator(".scale").wait_for()
     text(page, ".side", "The only face")
     text(page, ".side", "The largest of 24 faces")
-    before = page.page.locator(".scale-value").inner_text()
     page.shot("compare")
     verdicts = set()
-    for choice in (0, 1, 2, 5, 9):
+    for choice in (0, 1, 2, 5, 9, 23):
         page.page.locator(".choice").nth(choice).click()
         text(page, ".side", f"Face {choice + 1}, chosen by you")
         page.page.wait_for_function("() => !document.querySelector('.verdict.busy')")
         verdicts.add(page.page.locator(".verdict .pill.big").inner_text())
     assert verdicts == {"Same person", "Different persons"}
-    assert page.page.locator(".scale-value").inner_text() != before or len(verdicts) == 2
     page.page.locator(".verdict input[type=range]").fill("0.99")
     page.page.locator(".verdict input[type=range]").dispatch_event("change")
     text(page, ".verdict", "chosen here")
