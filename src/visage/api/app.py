@@ -22,7 +22,7 @@ from visage.api.idempotency import Keys
 from visage.api.metrics import Metrics
 from visage.api.pages import add_pages
 from visage.api.problems import problem, problem_of, validation_problem
-from visage.api.routers import draw, extract, status
+from visage.api.routers import draw, extract, status, ui
 from visage.api.state import State, state_of
 from visage.api.v1 import PREFIX, add_v1, is_streamed
 from visage.errors import VisageError
@@ -48,6 +48,8 @@ Notify = Callable[[State], None]
 
 _DESCRIPTION = """Face detection and recognition; speaks the wire format of InsightFace-REST, and under /v1 its own:
 faces with their quality, comparison, collections of persons, search.
+
+Try it, compare, enrol and search with your own pictures in the browser: [the page](ui).
 
 Every answer carries `X-Request-Id` and `X-Visage-Models`. Errors are problem documents (RFC 9457)."""
 
@@ -89,7 +91,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.visage = state
-    for module in (extract, draw, status):
+    for module in (extract, draw, status, ui):
         app.include_router(module.router)
     add_v1(app)
     app.exception_handler(VisageError)(_refused)

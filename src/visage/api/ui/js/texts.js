@@ -1,0 +1,53 @@
+// What the page says, in the language that was chosen, else the browser's, else English. A language is one file in
+// texts/ and one line here.
+
+import de from "./texts/de.js";
+import en from "./texts/en.js";
+import { stored, store } from "./storage.js";
+
+export const LANGUAGES = { en, de };
+
+const wanted = [stored("visage-language"), ...(navigator.languages ?? [])]
+  .map((tag) => (tag ?? "").slice(0, 2).toLowerCase());
+export const language = wanted.find((code) => code in LANGUAGES) ?? "en";
+document.documentElement.lang = language;
+
+// The browser's own form of that language: 24 Nov 2026 is Nov 24, 2026 elsewhere.
+const locale = (navigator.languages ?? []).find((tag) => tag.toLowerCase().startsWith(language)) ?? language;
+const texts = LANGUAGES[language];
+
+/** The text `key` with {names} filled in; `n` chooses between {one} and {other} where the text has both. */
+export function t(key, values = {}) {
+  let text = texts[key] ?? en[key] ?? key;
+  if (typeof text === "object") text = text[new Intl.PluralRules(language).select(values.n ?? 0)] ?? text.other;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => {
+    const value = values[name];
+    return value === undefined ? whole : typeof value === "number" ? number(value) : value;
+  });
+}
+
+export function number(value, digits = 0) {
+  return new Intl.NumberFormat(locale, { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(value);
+}
+
+export function when(iso) {
+  const date = new Date(iso);
+  return Number.isNaN(date.getTime()) ? "" : new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" }).format(date);
+}
+
+export function bytes(count) {
+  const units = ["B", "KiB", "MiB", "GiB"];
+  let unit = 0;
+  let value = count;
+  while (value >= 1024 && unit < units.length - 1) { value /= 1024; unit += 1; }
+  return `${number(value, value < 10 && unit > 0 ? 1 : 0)} ${units[unit]}`;
+}
+
+export function milliseconds(ms) {
+  return ms >= 1000 ? `${number(ms / 1000, ms < 10000 ? 2 : 1)} s` : `${number(ms, ms < 10 ? 1 : 0)} ms`;
+}
+
+export function speak(code) {
+  store("visage-language", code);
+  location.reload();
+}
