@@ -7,18 +7,16 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import Request
+from starlette.responses import JSONResponse, Response
 
 from tests.support import REPO, settings_of, wait_ready
-from tests.ui.galleries import add_galleries, problem
 from visage.api.app import create_app
 
 SHOTS = REPO / "build" / "ui"
@@ -102,22 +100,17 @@ class Served:
             self.api("DELETE", f"/collections/{collection['name']}")
 
 
-def _app(models_dir: Path, data: Path) -> FastAPI:
-    """The whole application: its own /v1 over a store in memory, or where it has none the tests' own."""
-    settings = settings_of(MODELS_DIR=str(models_dir), DATA_DIR=str(data), KEEP_CROPS="1")
-    if find_spec("visage.api.v1") is None:
-        app = create_app(settings)
-        add_galleries(app)
-        return app
-    store = import_module("tests.galleries").MemoryStore()
-    more: dict[str, Any] = {"stores": lambda _: store}
-    return create_app(settings, **more)
+def problem(status: int, kind: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+    title = kind.replace("-", " ").capitalize()
+    body = {"type": f"urn:visage:{kind}", "title": title, "status": status, "detail": detail}
+    return JSONResponse(body, status, headers, "application/problem+json")
 
 
 @pytest.fixture(scope="module")
 def served(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The application over the embedded networks on a port of this machine."""
-    app = _app(models_dir, tmp_path_factory.mktemp("data"))
+    data = tmp_path_factory.mktemp("data")
+    app = create_app(settings_of(MODELS_DIR=str(models_dir), DATA_DIR=str(data), KEEP_CROPS="1"))
     refusals = Refusals()
     app.middleware("http")(refusals)
     listening = socket.socket()
