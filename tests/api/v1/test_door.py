@@ -164,3 +164,10 @@ def test_an_export_that_nobody_reads_to_the_end_ends(tmp_path: Path) -> None:
             next(answer.iter_bytes())
         wait_ready(lambda: "visage_requests_inside 0.0" in httpx.get(f"{url}/metrics").text)
         wait_ready(lambda: not any(thread.name == "ahead" for thread in threading.enumerate()))
+
+
+def test_a_route_is_counted_by_its_whole_template(tmp_path: Path) -> None:
+    with gallery_client(tmp_path) as client:
+        assert client.get("/v1/collections/none/persons").status_code == 404
+        metrics = client.get("/metrics").text
+    assert 'route="/v1/collections/{collection}/persons"' in metrics

@@ -12,7 +12,7 @@ _STREAMS = ("/bulk", "/export")
 
 def add_v1(app: FastAPI) -> None:
     for module in (faces, collections, persons, search, bulk):
-        app.include_router(module.router, prefix=PREFIX.rstrip("/"))
+        app.include_router(module.router)
 
 
 def is_streamed(path: str) -> bool:

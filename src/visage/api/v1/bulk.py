@@ -23,7 +23,7 @@ from visage.api.v1.writes import key_of
 from visage.faces import Floats
 from visage.search.base import Person, Store, StoredFace
 
-router = APIRouter(tags=["v1: collections"])
+router = APIRouter(prefix="/v1", tags=["v1: collections"])
 
 NDJSON = "application/x-ndjson"
 _A_PIECE = 256  # faces of an export that are written at a time

@@ -20,7 +20,7 @@ from visage.search.base import Collection, NewCollection, Store
 
 T = TypeVar("T")
 
-router = APIRouter(tags=["v1: collections"])
+router = APIRouter(prefix="/v1", tags=["v1: collections"])
 
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="The collection's name")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of one page")]

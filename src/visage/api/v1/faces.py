@@ -27,7 +27,7 @@ from visage.networks import described
 from visage.options import ExtractOptions
 from visage.verification import similarity, threshold_of, why_chosen
 
-router = APIRouter(tags=["v1: faces"])
+router = APIRouter(prefix="/v1", tags=["v1: faces"])
 
 _FOUND = {"status": "ok", "width": 512, "height": 600, "faces": [documents.FACE], "took_ms": 21.4}
 _DETECTED = {"images": [_FOUND], "models": {"det": documents.MODELS["det"]}, "took_ms": 22.0}

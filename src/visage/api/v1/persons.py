@@ -28,7 +28,7 @@ from visage.errors import AlreadyThere, FaceMissing, PersonMissing
 from visage.images.fetching import ImageSource
 from visage.search.base import Collection, NewPerson, Store
 
-router = APIRouter(tags=["v1: persons"])
+router = APIRouter(prefix="/v1", tags=["v1: persons"])
 
 _ID = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
 PersonId = Annotated[str, Path(pattern=_ID, description="The person's id")]

@@ -23,7 +23,7 @@ from visage.images.fetching import ImageSource
 from visage.search.base import Collection, Match, Question, Store
 from visage.verification import Threshold, threshold_of
 
-router = APIRouter(tags=["v1: search"])
+router = APIRouter(prefix="/v1", tags=["v1: search"])
 
 _TOP = 5
 _MATCH = {"person": documents.PERSON, "face": documents.STORED, "similarity": 0.7312}
