@@ -77,3 +77,15 @@ def test_what_cannot_be_done_is_one_line(
     assert (status, out) == (1, "")
     assert err.startswith("visage: Configuration error: ") and said in err and err.count("\n") == 1
     assert not (data / "access.db").exists()
+
+
+def test_keys_made_and_revoked_are_in_the_audit_log(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIT_LOG", str(data / "audit.jsonl"))
+    assert main(["keys", "add", "door"]) == 0
+    assert main(["keys", "revoke", "door"]) == 0
+    lines = [json.loads(line) for line in (data / "audit.jsonl").read_text("utf-8").splitlines()]
+    assert [(line["method"], line["path"]) for line in lines] == [("keys add", "door"), ("keys revoke", "door")]
+    assert lines[0]["key"] == lines[1]["key"] != ""
+    assert capsys.readouterr().out.splitlines()[0] not in (data / "audit.jsonl").read_text("utf-8")

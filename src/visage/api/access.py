@@ -48,7 +48,10 @@ _NOTED_EVERY = 60.0  # seconds: so exactly is it told when a key was last used
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a request asks of a key. `collection`: the one that its path names; `all_collections`: it is about all."""
+    """What a request asks of a key. `collection`: the one that its path names; `all_collections`: it is about all.
+
+    The list of collections is neither: who may reach some sees those.
+    """
 
     scope: Scope
     collection: str | None = None
@@ -68,7 +71,7 @@ def need_of(method: str, path: str, *, metrics_public: bool = False) -> Need | N
         (scope for methods, paths, scope in _TABLE if method in methods and paths.fullmatch(path)), "admin"
     )
     named = _NAMED_COLLECTION.fullmatch(path)
-    return Need(scope, named[1] if named else None, all_collections=path.rstrip("/") == _ALL)
+    return Need(scope, named[1] if named else None, all_collections=method != "GET" and path.rstrip("/") == _ALL)
 
 
 class Gate(Protocol):

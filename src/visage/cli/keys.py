@@ -1,12 +1,14 @@
 """The keys of AUTH=keys: make one, list them, take one back."""
 
 import argparse
+import getpass
 import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from visage.access.audit import SERVICE_LOG, audit_of
 from visage.access.keyfile import KeyFile
 from visage.access.keys import SCOPES, Key, rate_of, scopes_of
 from visage.cli import table
@@ -42,20 +44,30 @@ def run(given: argparse.Namespace) -> int:
     return int(given.run_keys(given))
 
 
-def _file() -> KeyFile:
-    return KeyFile(Settings.load()[0].data_dir)
+def _file(settings: Settings) -> KeyFile:
+    return KeyFile(settings.data_dir)
+
+
+def _told(settings: Settings, what: str, key: Key) -> None:
+    """A line in the audit log, where that is a file: the service's own log is not this command's."""
+    if settings.audit_log not in (None, SERVICE_LOG):
+        audit_of(settings.audit_log).record(
+            key=key.id, method=f"keys {what}", path=key.name, status=200, request_id=getpass.getuser()
+        )
 
 
 def _add(given: argparse.Namespace) -> int:
     name = given.name.strip()
     if not name or not name.isprintable():
         raise ConfigurationError("a key needs a name of printable characters, which says what it is for")
-    key, secret = _file().add(
+    settings = Settings.load()[0]
+    key, secret = _file(settings).add(
         name,
         scopes_of(_words(given.scopes)),
         collections=frozenset(_words(given.collections)),
         rate=rate_of(given.rate),
     )
+    _told(settings, "add", key)
     print(secret)
     print(
         f"{key.id} {_rights(key)}. The line above is the key: it is kept nowhere and cannot be shown again.",
@@ -65,7 +77,7 @@ def _add(given: argparse.Namespace) -> int:
 
 
 def _list(given: argparse.Namespace) -> int:
-    keys = _file().all()
+    keys = _file(Settings.load()[0]).all()
     if given.json:
         print(json.dumps([_shown(key) for key in keys], indent=2))
         return 0
@@ -76,7 +88,9 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _revoke(given: argparse.Namespace) -> int:
-    key = _file().revoke(given.key)
+    settings = Settings.load()[0]
+    key = _file(settings).revoke(given.key)
+    _told(settings, "revoke", key)
     print(f"{key.id} ({key.name}) is revoked")
     return 0
 

@@ -1,7 +1,8 @@
 """/v1/collections: galleries of one recogniser's vectors."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -82,12 +83,28 @@ def _as(there: Collection) -> NewCollection:
     ),
 )
 async def every(request: Request, limit: Limit = 100, cursor: Cursor = None) -> Response:
+    """With a key that is for some collections: those."""
     after = read_cursor(cursor)
-    found = await run(request, lambda store: store.collections(after=after, limit=limit + 1))
+    key = context_of(request).key
+    if key is not None and key.collections:
+        found = await run(request, lambda store: _among(store, key.collections, after, limit + 1))
+    else:
+        found = await run(request, lambda store: store.collections(after=after, limit=limit + 1))
     items, following = page(found, limit, lambda one: one.name)
     return await answers.answered(
         request, lambda: {"items": [answers.collection(one) for one in items], "next": following}
     )
+
+
+def _among(store: Store, names: Iterable[str], after: str, limit: int) -> list[Collection]:
+    """Those of `names` that there are."""
+    found: list[Collection] = []
+    for name in sorted(name for name in names if name > after):
+        with suppress(CollectionMissing):
+            found.append(store.collection(name))
+        if len(found) == limit:
+            break
+    return found
 
 
 @router.get(
