@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.galleries import MemoryStore
 from tests.support import Client, client_of, settings_of
 from visage.calibration import Judged, Spread, spread
+from visage.search.embedded import EmbeddedStore
 
 COLLECTION = "/v1/collections/portraits"
 
@@ -57,7 +57,7 @@ def labelled(testdata: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def gallery(models_dir: Path, testdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
     person = {row[f"image{side}"]: row[f"id{side}"] for row in labelled(testdata) for side in "AB"}
-    store = MemoryStore()
+    store = EmbeddedStore(tmp_path_factory.mktemp("galleries"), compact_after=None)
     settings = settings_of(MODELS_DIR=str(models_dir), DATA_DIR=str(tmp_path_factory.mktemp("data")))
     with client_of(settings, stores=lambda _: store) as client:
         assert client.post("/v1/collections", json={"name": "portraits"}).status_code == 201
