@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.search.galleries import many, new, opened, unit
+from tests.support import client_of, settings_of
 from visage.__main__ import main
 
 
@@ -48,3 +49,32 @@ def test_a_collection_is_moved_and_the_copy_told(
 def test_a_collection_that_is_not_there_is_one_line(data: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["collections", "move", name, "--to", str(data.parent / "other")]) == 1
     assert capsys.readouterr().err.strip() == "visage: No such collection: there is no collection 'nobody'"
+
+
+def test_a_collection_is_embedded_again_by_the_network_that_the_settings_name(
+    tmp_path: Path, models_dir: Path, hopper: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ = {"DATA_DIR": str(tmp_path), "MODELS_DIR": str(models_dir), "KEEP_CROPS": "1"}
+    with client_of(settings_of(**environ)) as client:
+        client.post("/v1/collections", json={"name": "staff"})
+        headers = {"Content-Type": "image/jpeg"}
+        made = client.post("/v1/collections/staff/persons?id=grace", content=hopper, headers=headers)
+        assert made.status_code == 201 and made.json()["images"][0]["face"]["has_crop"]
+        client.post("/v1/collections/staff/persons", json={"id": "v", "vectors": [[1.0] + [0.0] * 127]})
+    for name, value in {**environ, "INFERENCE_BACKEND": "onnx"}.items():
+        monkeypatch.setenv(name, value)
+    capsys.readouterr()
+    assert main(["collections", "migrate", "staff", "--as", "again"]) == 0
+    told = capsys.readouterr()
+    assert "again: 2 persons with 1 faces, by sface@fb143eea0783; 1 of them were searched for and found" in told.out
+    assert "faces left out, for no crop was kept of them: 1" in told.out and "without a face now: v" in told.out
+    assert "2 persons embedded" in told.err
+    with opened(tmp_path / "galleries") as store:
+        assert store.collection("again").recogniser == store.collection("staff").recogniser
+        ((_, face, vector),) = store.export("again")
+        assert float(vector @ store.vectors("staff", [face.id])[0]) > 0.99999
+
+
+def test_a_collection_that_is_not_there_is_not_embedded(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["collections", "migrate", "nobody", "--as", "again"]) == 1
+    assert "there is no collection 'nobody'" in capsys.readouterr().err

@@ -8,14 +8,18 @@ from contextlib import contextmanager
 
 from visage import logs
 from visage.cli import table
+from visage.cli.offline import embedder
 from visage.search.base import Collection, Store
+from visage.search.migrating import migrate
 from visage.search.moving import move
 from visage.search.places import open_place
 from visage.settings import Settings
 
-ABOUT = "List, compact and move collections of faces."
+ABOUT = "List, compact, move and migrate collections of faces."
 
 log = logging.getLogger("visage.collections")
+
+_NAMED = 20  # persons without a face that are told by name
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +44,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     moving.add_argument("--from", dest="source", metavar="PLACE", help="DATA_DIR unless given")
     moving.add_argument("--to", dest="target", metavar="PLACE", required=True)
     moving.add_argument("--as", dest="new_name", metavar="NAME", help="the copy's name")
+    migrating = commands.add_parser(
+        "migrate",
+        help="embed a collection again with the recogniser that the settings name",
+        description="Make a new collection with the vectors of the recogniser that REC_NAME names, from the crops that "
+        "were kept (KEEP_CROPS). The original stays.",
+    )
+    migrating.set_defaults(run_collections=_migrate)
+    migrating.add_argument("name")
+    migrating.add_argument("--as", dest="new_name", metavar="NAME", required=True, help="the new collection's name")
+    migrating.add_argument("--at", metavar="PLACE", help="a folder as DATA_DIR names one, or a store's address")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -47,11 +61,11 @@ def run(given: argparse.Namespace) -> int:
     logs.configure(settings.log_level, settings.log_format)
     for line in said:
         log.warning(line)
-    return int(given.run_collections(given, str(settings.data_dir)))
+    return int(given.run_collections(given, settings))
 
 
-def _list(given: argparse.Namespace, data_dir: str) -> int:
-    with _opened(given.at or data_dir) as store:
+def _list(given: argparse.Namespace, settings: Settings) -> int:
+    with _opened(given.at or str(settings.data_dir)) as store:
         rows = [
             (c.name, c.recogniser.name, c.recogniser.dimension, c.precision, c.index, c.persons, c.faces)
             for c in _every(store)
@@ -60,20 +74,42 @@ def _list(given: argparse.Namespace, data_dir: str) -> int:
     return 0
 
 
-def _compact(given: argparse.Namespace, data_dir: str) -> int:
-    with _opened(given.at or data_dir) as store:
+def _compact(given: argparse.Namespace, settings: Settings) -> int:
+    with _opened(given.at or str(settings.data_dir)) as store:
         store.compact()
     return 0
 
 
-def _move(given: argparse.Namespace, data_dir: str) -> int:
-    with _opened(given.source or data_dir) as source, _opened(given.target) as target:
+def _move(given: argparse.Namespace, settings: Settings) -> int:
+    with _opened(given.source or str(settings.data_dir)) as source, _opened(given.target) as target:
         moved = move(source, target, given.name, new_name=given.new_name, told=_told)
     print(
         f"{given.new_name or given.name}: {moved.persons} persons with {moved.faces} faces are in {given.target}; "
         f"{moved.asked} questions were answered alike by both"
     )
     return 0
+
+
+def _migrate(given: argparse.Namespace, settings: Settings) -> int:
+    with _opened(given.at or str(settings.data_dir)) as store:
+        store.collection(given.name)  # before networks are loaded for nothing
+        with embedder(settings) as networks:
+            found = migrate(store, given.name, given.new_name, networks.recogniser(), networks.embed, told=_embedded)
+        model = store.collection(given.new_name).recogniser
+    print(
+        f"{given.new_name}: {found.persons} persons with {found.faces} faces, by {model.name}@{model.sha256[:12]}; "
+        f"{found.asked} of them were searched for and found"
+    )
+    if found.left:
+        print(f"faces left out, for no crop was kept of them: {found.left}")
+    if found.faceless:
+        more = f" and {len(found.faceless) - _NAMED} more" if len(found.faceless) > _NAMED else ""
+        print(f"without a face now: {', '.join(found.faceless[:_NAMED])}{more}")
+    return 0
+
+
+def _embedded(persons: int) -> None:
+    print(f"{persons} persons embedded", file=sys.stderr, flush=True)
 
 
 def _told(persons: int) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from visage import calibration, logs
 from visage.calibration import Judged, Spread
 from visage.cli import plots
+from visage.cli.offline import Silent
 from visage.cli.table import lines
 from visage.deadline import Deadline
 from visage.errors import ConfigurationError, ImageError
@@ -42,16 +43,6 @@ class Pair:
     b: str
     same: bool
     persons: tuple[str, str] | None = None
-
-
-class _Silent:
-    """Nobody watches an evaluation."""
-
-    def image(self, outcome: object, /) -> None: ...
-
-    def stage(self, name: str, seconds: float, /) -> None: ...
-
-    def batch(self, stage: str, size: int, /) -> None: ...
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +113,7 @@ async def _embedded(
 ) -> tuple[dict[str, Floats], dict[str, str], str]:
     """The vector of each picture's largest face, what was wrong with the others, and the networks' names."""
     names = list(dict.fromkeys(name for pair in pairs for name in (pair.a, pair.b)))
-    runtime = open_runtime(settings, _Silent(), choose_engines(settings, prepare(settings)))
+    runtime = open_runtime(settings, Silent(), choose_engines(settings, prepare(settings)))
     try:
         model = runtime.networks.answering().get("rec")
         if model is None:

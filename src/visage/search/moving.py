@@ -58,7 +58,7 @@ def move(
     wanted = NewCollection(
         to, old.recogniser, precision or old.precision, index or old.index, old.description, old.metadata
     )
-    if to not in _names(target):
+    if to not in names_of(target):
         target.create(wanted)
     elif target.collection(to).recogniser != old.recogniser:
         raise SearchError(f"{to!r} is there already, with vectors of another recogniser; give another name")
@@ -71,7 +71,8 @@ def move(
     return _verified(source, name, target, to)
 
 
-def _names(store: Store) -> set[str]:
+def names_of(store: Store) -> set[str]:
+    """Of all collections."""
     names: set[str] = set()
     after = ""
     while page := store.collections(after=after):
@@ -81,15 +82,20 @@ def _names(store: Store) -> set[str]:
 
 
 def _people(store: Store, name: str) -> Iterator[Enrolment]:
+    for person in persons_of(store, name):
+        yield Enrolment(NewPerson(person.id, person.name, person.metadata), list(faces_of(store, name, person)))
+
+
+def persons_of(store: Store, name: str) -> Iterator[Person]:
     """Everybody, those without a face too: in `export` these are not."""
     after = ""
     while page := store.persons(name, after=after, limit=_TOGETHER):
-        for person in page:
-            yield Enrolment(NewPerson(person.id, person.name, person.metadata), list(_faces(store, name, person)))
+        yield from page
         after = page[-1].id
 
 
-def _faces(store: Store, name: str, person: Person) -> Iterator[NewFace]:
+def faces_of(store: Store, name: str, person: Person) -> Iterator[NewFace]:
+    """All that was kept of a person's faces."""
     after = ""
     while page := store.faces(name, person.id, after=after, limit=_TOGETHER):
         vectors = store.vectors(name, [face.id for face in page])
@@ -106,7 +112,7 @@ def _verified(source: Store, name: str, target: Store, to: str) -> Moved:
             f"{to!r} has {new.persons} persons with {new.faces} faces, {name!r} {old.persons} with {old.faces}: "
             "was one of them written to meanwhile? Move again"
         )
-    chosen = _spread(source, name, old.faces)
+    chosen = spread_out(source, name, old.faces)
     if not chosen:
         return Moved(new.persons, new.faces, 0)
     probes = source.vectors(name, [face.id for face in chosen])
@@ -120,7 +126,7 @@ def _verified(source: Store, name: str, target: Store, to: str) -> Moved:
     return Moved(new.persons, new.faces, len(chosen))
 
 
-def _spread(store: Store, name: str, faces: int) -> list[StoredFace]:
+def spread_out(store: Store, name: str, faces: int) -> list[StoredFace]:
     """Faces of persons that lie apart, a person each."""
     step = max(1, faces // _ASKED)
     by_person = groupby(store.export(name), key=lambda row: row[0].id)

@@ -2,12 +2,12 @@
 
 from visage.api.bodies import answering
 from visage.api.state import State
-from visage.backends.base import Preprocess
 from visage.deadline import Deadline
 from visage.errors import EmbeddingMismatch, NoRecogniser
 from visage.networks import Loaded
 from visage.options import ExtractOptions
 from visage.search.base import Collection, Recogniser
+from visage.search.identity import fed_text, identity
 
 
 async def recogniser_of(state: State, name: str | None, deadline: Deadline) -> Recogniser:
@@ -23,12 +23,7 @@ async def recogniser_of(state: State, name: str | None, deadline: Deadline) -> R
     known = state.dimensions.get(loaded.entry.name)
     if known is None:
         known = state.dimensions[loaded.entry.name] = await runtime.service.dimension(options, deadline)
-    return Recogniser(loaded.entry.name, loaded.file.sha256, fed_text(loaded.entry.fed()), known)
-
-
-def fed_text(fed: Preprocess) -> str:
-    """How pixels become the network's numbers, in words that change whenever it does."""
-    return f"aligned 112x112 {fed.colours} {fed.layout} (x-{fed.mean:g})/{fed.std:g}"
+    return identity(loaded.entry, loaded.file.sha256, known)
 
 
 def bound(state: State, collection: Collection, asked: str | None = None) -> str:

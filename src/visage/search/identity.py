@@ -1,0 +1,15 @@
+"""Which recogniser's vectors these are."""
+
+from visage.backends.base import Preprocess
+from visage.search.base import Recogniser
+from visage.zoo.catalogue import Entry
+
+
+def identity(entry: Entry, sha256: str, dimension: int) -> Recogniser:
+    """Of the network `entry`, whose weights' file has the hash `sha256` and whose vectors have `dimension` numbers."""
+    return Recogniser(entry.name, sha256, fed_text(entry.fed()), dimension)
+
+
+def fed_text(fed: Preprocess) -> str:
+    """How pixels become the network's numbers, in words that change whenever it does."""
+    return f"aligned 112x112 {fed.colours} {fed.layout} (x-{fed.mean:g})/{fed.std:g}"
