@@ -190,7 +190,7 @@ trt() {
     stand_in trt python3,python3-pip,ca-certificates
     image trt TENSORRT_IMAGE
     # The stand-in has neither TensorRT nor a GPU: all but that fits.
-    (contained trt DET_NAME=yunet /opt/visage/entrypoint.sh doctor) >"$WORK/doctor" 2>&1 && failed "the doctor finds TensorRT where there is none"
+    (contained trt PORT=0 /opt/visage/entrypoint.sh doctor) >"$WORK/doctor" 2>&1 && failed "the doctor finds TensorRT where there is none"
     grep '^NO' "$WORK/doctor" | sed 's/^/image-test: doctor: /'
     if grep '^NO' "$WORK/doctor" | grep -qv -e "No module named 'tensorrt'" -e "driver"; then failed "more than TensorRT and the driver is missing"; fi
     (contained trt INFERENCE_BACKEND=onnx OFFLINE=1 /opt/visage/entrypoint.sh prepare) >"$WORK/log" 2>&1 || { cat "$WORK/log" >&2; failed "it does not start on onnx"; }

@@ -74,7 +74,9 @@ def nginx(folder: Path, *ports: int) -> Iterator[httpx.Client]:
     text = (REPO / "misc" / "nginx" / "visage.conf").read_text("utf-8")
     text = re.sub(r"server visage-\d:18080", lambda _: f"server 127.0.0.1:{next(names)}", text)
     (folder / "site.conf").write_text(text.replace("listen 8080;", f"listen 127.0.0.1:{port};"), "utf-8")
-    paths = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    paths = "".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     (folder / "nginx.conf").write_text(
         # workers of an nginx that root starts could not write their bodies here
         f"{'user root;' if os.getuid() == 0 else ''} daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;"

@@ -12,7 +12,7 @@ _LONGEST_VERSION = 80  # NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """`memory` in bytes; `capability`: CUDA's compute capability, (8, 6) for sm86. Zeros where the driver does not tell."""
+    """`memory` in bytes; `capability`: CUDA's compute capability, (8, 6) for sm86. Zeros where it does not tell."""
 
     name: str
     memory: int

@@ -16,8 +16,8 @@ from visage.zoo.inventory import State, state_of
 from visage.zoo.sources import Fetching
 from visage.zoo.store import Store
 
-# Resident memory of a process at rest without its networks, and how often a network is in memory (a form for all cores,
-# one for one core, what runs need): measured of the default pair and SCRFD-2.5G with MobileFaceNet (docs/performance.md).
+# An estimate: 0.3 GB at rest with the default pair (docs/operating.md), little of it the networks. Each is in memory in a
+# form for all cores and one for a single core, and needs room for its runs.
 _BASE = 250 * 2**20
 _TIMES = 3
 # As it came, and as it is prepared.
@@ -81,7 +81,9 @@ def _network(settings: Settings, store: Store, entry: Entry) -> Finding:
         return Finding("networks", "bad", f"{entry.name}: {why}", f"put it at {place}")
     if not _may_write(place.parent) and not (state.here and _is_prepared(store, entry)):
         what = f"{entry.name} is not prepared, and {place.parent} may not be written"
-        return Finding("networks", "bad", what, f"run `visage prepare` once with the right to, or give it uid {os.getuid()}")
+        return Finding(
+            "networks", "bad", what, f"run `visage prepare` once with the right to, or give it uid {os.getuid()}"
+        )
     size = f", {amount(entry.bytes)}" if entry.bytes else ""
     return Finding("networks", "good", f"{entry.name}: {state if state.here else f'will be fetched{size}'}")
 
