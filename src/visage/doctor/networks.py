@@ -16,8 +16,8 @@ from visage.zoo.inventory import State, state_of
 from visage.zoo.sources import Fetching
 from visage.zoo.store import Store
 
-# An estimate: 0.3 GB at rest with the default pair (docs/operating.md), little of it the networks. Each is in memory in a
-# form for all cores and one for a single core, and needs room for its runs.
+# An estimate: 0.3 GB at rest with the default pair (docs/operating.md), little of it the networks. Each is in memory in
+# a form for all cores and one for a single core, and needs room for its runs.
 _BASE = 250 * 2**20
 _TIMES = 3
 # As it came, and as it is prepared.
