@@ -23,6 +23,7 @@ STATUSES = {
     "Overloaded": 503,
     "DeadlineExceeded": 503,
     "ModelUnavailable": 503,
+    "DeviceLost": 503,
     "NotReady": 503,
     "InferenceFailed": 500,
     "VisageError": 500,

@@ -39,12 +39,18 @@ _DESCRIPTION = """Face detection and recognition; speaks the wire format of Insi
 Every answer carries `X-Request-Id` and `X-Visage-Models`. Errors are problem documents (RFC 9457)."""
 
 
-def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notify = lambda _: None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    opener: Open = open_runtime,
+    opened: Notify = lambda _: None,
+    lost: Callable[[], None] = lambda: None,
+) -> FastAPI:
     """An application that opens its runtime when it starts, in a thread: /health answers meanwhile.
 
-    `opened` is told when the runtime is ready or has failed.
+    `opened` is told when the runtime is ready or has failed, `lost` when only another process can answer.
     """
-    state = State(settings, Metrics())
+    state = State(settings, Metrics(), lost)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -56,6 +62,7 @@ def create_app(settings: Settings, *, opener: Open = open_runtime, opened: Notif
         await loading
         if state.runtime is not None:
             await state.runtime.aclose()
+        state.metrics.close()
 
     app = FastAPI(
         title="visage",
@@ -150,7 +157,7 @@ async def _rest(state: State) -> None:
 
 async def _refused(request: Request, error: VisageError) -> Response:
     state = state_of(request)
-    state.metrics.failure(error)
+    state.failed(error)
     return problem_of(error, compat=state.compat)
 
 
