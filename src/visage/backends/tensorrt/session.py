@@ -13,7 +13,7 @@ from visage.backends.tensorrt.cache import EngineCache, Key, Unusable
 from visage.backends.tensorrt.failure import failure, is_final, lost, said
 from visage.backends.tensorrt.fill import NAME, SOURCE, launch
 from visage.backends.tensorrt.lane import Lane, Tensors
-from visage.backends.tensorrt.library import Engine, Library, Words, logger
+from visage.backends.tensorrt.library import Engine, Library, Words, logger, named
 from visage.backends.tensorrt.profile import Profile
 from visage.backends.tensorrt.source import Source
 from visage.errors import BackendUnavailable, GraphRejected, InferenceFailed, VisageError
@@ -145,7 +145,7 @@ def _key(library: Library, cuda: Any, source: Source, profile: Profile) -> Key:
             raise lost(f"{model.name} cannot be loaded", exc) from exc
         raise BackendUnavailable(f"INFERENCE_BACKEND=trt finds no GPU: {said(exc)}") from exc
     precision: Any = "fp16" if model.means.fp16 else "fp32"
-    return Key(f"{library.__name__} {library.__version__}", capability, model.sha256, source.digest, precision, profile)
+    return Key(named(library), capability, model.sha256, source.digest, precision, profile)
 
 
 def _settle(lane: Lane) -> Exception | None:
