@@ -50,7 +50,7 @@ def create_app(
 
     `opened` is told when the runtime is ready or has failed, `lost` when only another process can answer.
     """
-    state = State(settings, Metrics(), lost)
+    state = State(settings, Metrics(), on_loss=lost)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

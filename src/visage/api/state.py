@@ -26,10 +26,10 @@ class State:
 
     settings: Settings
     metrics: Metrics
-    on_loss: Callable[[], None] = lambda: None
     runtime: Runtime | None = None
     failure: VisageError | None = None
     lost: DeviceLost | None = None
+    on_loss: Callable[[], None] = lambda: None
 
     def ready(self) -> Runtime:
         """The runtime. Raises NotReady."""
