@@ -76,7 +76,7 @@ TRITON_PYTHON ?= $(shell for p in python3.12 python3.11 $(PYTHON); do $$p -c 'im
 
 triton-test: $(VENV)/.dev build/triton/.done build/triton-client/.done
 	PYTHONPATH=src:build/triton-client $(BIN)/pytest -n 0 tests/contract/test_triton.py tests/backends/test_triton.py \
-		tests/backends/test_triton_repository.py tests/backends/test_triton_model.py $(PYTEST_ARGS)
+		tests/backends/test_triton_repository.py tests/backends/test_triton_model.py tests/backends/test_triton_readiness.py $(PYTEST_ARGS)
 
 build/triton/.done:
 	$(TRITON_PYTHON) -m venv build/triton

@@ -11,8 +11,12 @@ n_workers=${n_workers:-1}
 start_port=${start_port:-18081}
 # The address that they are published on; 0.0.0.0 is for everybody who reaches this machine.
 publish=${publish:-127.0.0.1}
-# A volume's name or a folder (which uid 10001 may write to) for networks.
+# A volume's name, or a folder (which uid 10001 may write to), for networks.
 models=${models:-visage-models}
+# A folder of pictures that `urls` may name; none
+images=${images:-}
+# A file of further settings, NAME=value each (docs/operating.md); none. What is named below stands here
+env_file=${env_file:-}
 
 # Networks: the embedded pair, which needs no download.
 det_model=${det_model:-yunet}

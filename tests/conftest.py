@@ -1,5 +1,6 @@
 """What every test may ask for. Tests that need `../shared` skip where it is absent."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,18 @@ from filelock import FileLock
 
 from tests.support import REPO, SHARED, TESTDATA, Client, client_of, settings_of
 from visage.runtime import prepare
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that was run in this process leaves no handler on a stream that is closed by now, and no level."""
+    root, ours = logging.getLogger(), logging.getLogger("visage")
+    level = ours.level
+    yield
+    ours.setLevel(level)
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,9 @@ def test_the_kinds_of_failure_that_are_watched_are_there() -> None:
     kinds = {
         kind for query in QUERIES for said in re.findall(r"kind=~?\"([^\"]*)\"", query) for kind in said.split("|")
     }
-    known = {kind_of(error) for error in (errors.InferenceFailed("a"), errors.ModelUnavailable("a"))}
+    known = {
+        kind_of(error) for error in (errors.InferenceFailed("a"), errors.ModelUnavailable("a"), errors.DeviceLost("a"))
+    }
     assert kinds == known
 
 

@@ -23,6 +23,7 @@ STATUSES = {
     "Overloaded": 503,
     "DeadlineExceeded": 503,
     "ModelUnavailable": 503,
+    "DeviceLost": 503,
     "NotReady": 503,
     "RateLimited": 429,
     "InferenceFailed": 500,

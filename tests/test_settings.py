@@ -75,6 +75,9 @@ OF_OTHERS = {
     "PYTHON_IMAGE",
     "TENSORRT_IMAGE",
     "EXTRAS",
+    "CUPY",
+    "VERSION",
+    "REVISION",
     "COMPARE_ARGS",
 }
 

@@ -276,6 +276,7 @@ def test_a_failed_opening_fails_all_who_wait_and_the_next_one_tries_again(
         for answer in await asyncio.gather(*tasks, return_exceptions=True):
             assert isinstance(answer, ModelUnavailable)
             assert str(answer) == "thing could not be loaded again; the service's log says why"
+            assert answer.__cause__ is failure
         assert len(store.things) == 1
         assert await used(slot) == 1
         await slot.aclose()

@@ -4,9 +4,14 @@
 set -euo pipefail
 
 DRY=""
+CALLED_FROM=$PWD
+HOUSE=$(cd "$(dirname "$0")" && pwd)
+KIND=${DOCKERFILE#Dockerfile_}
+LAST_PORT=65535
 
 usage() {
     sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+    echo "  --build     build the image although there is one"
     echo "  --dry-run   print the commands instead of running them"
     echo "  --stop      stop and remove the containers"
     echo
@@ -36,6 +41,16 @@ whole() {
     [ "${!1}" -ge "$2" ] || fail "$1=${!1}: at least $2 is expected"
 }
 
+# A folder as docker takes it; what has no slash is a volume's name.
+place() {
+    case "$1" in
+    /*) echo "$1" ;;
+    */* | . | ..) echo "$CALLED_FROM/$1" ;;
+    *) echo "$1" ;;
+    esac
+}
+
+# COMMON: what every container gets; ENVIRONMENT: the service's settings.
 settings() {
     local pairs=(
         "DET_NAME=$det_model" "REC_NAME=$rec_model" "GA_NAME=$ga_model" "MASK_DETECTOR=$mask_detector"
@@ -45,73 +60,103 @@ settings() {
         "DEF_API_VER=$api_ver" "LOG_LEVEL=$log_level"
     )
     if [ -n "$accept_licences" ]; then pairs+=("ACCEPT_LICENCES=$accept_licences"); fi
-    if [ "$DOCKERFILE" = Dockerfile_trt ]; then pairs+=("FORCE_FP16=$force_fp16"); fi
+    if [ "$KIND" = trt ]; then pairs+=("FORCE_FP16=$force_fp16"); fi
+    ENVIRONMENT=()
+    if [ -n "$env_file" ]; then ENVIRONMENT+=(--env-file "$(place "$env_file")"); fi
     local pair
     for pair in "${pairs[@]}"; do ENVIRONMENT+=(--env "$pair"); done
+    # A read-only root: the service writes networks into /models, and nothing else.
+    COMMON=(--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --volume "$(place "$models"):/models")
+    if [ -n "$images" ]; then COMMON+=(--volume "$(place "$images"):/images:ro"); fi
 }
 
-names() { docker ps --all --quiet --filter "name=^visage-[0-9]+$"; }
-
 deploy() {
-    local stop=""
+    local stop="" build=""
     while [ $# -gt 0 ]; do
         case "$1" in
         --help | -h) usage && exit 0 ;;
+        --build) build=1 ;;
         --dry-run) DRY=1 ;;
         --stop) stop=1 ;;
         *) fail "$1 is not known; --help tells what is" ;;
         esac
         shift
     done
-    cd "$(dirname "$0")"
     whole n_workers 1
     whole start_port 1
     local gpus=0
-    if [ "$DOCKERFILE" = Dockerfile_trt ]; then
+    if [ "$KIND" = trt ]; then
         whole n_gpu 1
         gpus=$n_gpu
     fi
-    [ -n "$DRY" ] || check "$gpus"
+    local count=$(((gpus > 0 ? gpus : 1) * n_workers))
+    [ $((start_port + count - 1)) -le "$LAST_PORT" ] || fail "start_port=$start_port: $count ports from there on are more than there are"
+    [ -n "$DRY" ] || check_docker
     if [ -n "$stop" ]; then
-        local old
-        for old in $(names); do act docker rm --force "$old"; done
+        stop_all
         return
     fi
-    ENVIRONMENT=()
+    [ -n "$DRY" ] || check_gpus "$gpus"
     settings
-    # A read-only root: the service writes networks into /models, and nothing else.
-    local common=(--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --volume "$models:/models")
-    if [ -n "$DRY" ] || ! docker image inspect "$IMAGE" >/dev/null 2>&1; then
-        act docker build --file "$DOCKERFILE" --tag "$IMAGE" .
+    if [ -n "$DRY$build" ] || ! docker image inspect "$IMAGE" >/dev/null 2>&1; then
+        act docker build --file "$HOUSE/$DOCKERFILE" --tag "$IMAGE" "$HOUSE"
     fi
-    # Downloads and preparation, once, before any worker starts; engines of one GPU type serve all GPUs of it.
+    # Downloads and preparation, once, before any worker starts; engines of one kind of GPU serve all GPUs of it.
     local first=()
     if [ "$gpus" -gt 0 ]; then first=(--gpus device=0); fi
-    act docker run --rm ${first[@]+"${first[@]}"} "${common[@]}" "${ENVIRONMENT[@]}" "$IMAGE" prepare
+    act docker run --rm ${first[@]+"${first[@]}"} "${COMMON[@]}" "${ENVIRONMENT[@]}" "$IMAGE" prepare
+    stop_all
     local port=$start_port gpu worker
     for ((gpu = 0; gpu < (gpus > 0 ? gpus : 1); gpu++)); do
         for ((worker = 0; worker < n_workers; worker++)); do
-            local where=()
-            if [ "$gpus" -gt 0 ]; then where=(--gpus "device=$gpu"); fi
-            act docker run --detach --name "visage-$port" --restart unless-stopped --stop-timeout 30 ${where[@]+"${where[@]}"} \
-                --publish "$publish:$port:18080" "${common[@]}" "${ENVIRONMENT[@]}" "$IMAGE"
+            start "$port" "$gpus" "$gpu"
             port=$((port + 1))
         done
     done
     if [ -z "$DRY" ]; then
-        echo "visage starts on http://127.0.0.1:$start_port/docs (ready when /ready answers 200; logs: docker logs -f visage-$start_port)"
+        echo "visage starts on http://127.0.0.1:$start_port/docs (ready when /ready answers 200; logs: docker logs -f visage-$KIND-$start_port)"
     fi
 }
 
-check() {
+# start PORT GPUS GPU
+start() {
+    local where=()
+    if [ "$2" -gt 0 ]; then where=(--gpus "device=$3"); fi
+    act docker run --detach --name "visage-$KIND-$1" --label "visage=$KIND" --restart unless-stopped --stop-timeout 30 \
+        ${where[@]+"${where[@]}"} --publish "$publish:$1:18080" "${COMMON[@]}" "${ENVIRONMENT[@]}" "$IMAGE"
+}
+
+# Those that this script started, of whatever number. They are asked to stop first: what is inside is answered.
+stop_all() {
+    local those="docker ps --all --quiet --filter label=visage=$KIND"
+    if [ -n "$DRY" ]; then
+        echo "$those | xargs -r docker stop -t 30"
+        echo "$those | xargs -r docker rm"
+        return
+    fi
+    local old=()
+    while read -r container; do old+=("$container"); done < <($those)
+    if [ ${#old[@]} -gt 0 ]; then
+        docker stop -t 30 "${old[@]}" >/dev/null
+        docker rm "${old[@]}" >/dev/null
+        echo "${#old[@]} stopped and removed"
+    fi
+}
+
+check_docker() {
     command -v docker >/dev/null || fail "docker is not installed: https://docs.docker.com/engine/install/"
     docker info >/dev/null 2>&1 || fail "the docker daemon does not answer: start it, or join the group docker"
-    if [ "$1" -gt 0 ]; then
-        command -v nvidia-smi >/dev/null || fail "nvidia-smi is not there: install NVIDIA's driver (or use deploy_cpu.sh)"
-        local there
-        there=$(nvidia-smi --list-gpus | wc -l)
-        [ "$1" -le "$there" ] || fail "n_gpu=$1, but this machine has $there"
-        docker info --format '{{json .Runtimes}}' | grep -q nvidia ||
-            fail "docker has no nvidia runtime: install nvidia-container-toolkit, then nvidia-ctk runtime configure --runtime=docker"
-    fi
+}
+
+# check_gpus COUNT
+check_gpus() {
+    [ "$1" -gt 0 ] || return 0
+    command -v nvidia-smi >/dev/null || fail "nvidia-smi is not there: install NVIDIA's driver (or use deploy_cpu.sh)"
+    local there
+    there=$(nvidia-smi --list-gpus) || fail "nvidia-smi finds no GPU: $there"
+    there=$(grep -c '^GPU ' <<<"$there" || true)
+    [ "$1" -le "$there" ] || fail "n_gpu=$1, but this machine has $there"
+    # docker's --gpus needs the toolkit's hook; that it is configured as a runtime shows it as well.
+    command -v nvidia-container-runtime-hook >/dev/null || docker info --format '{{json .Runtimes}}' | grep -q nvidia ||
+        fail "nvidia-container-toolkit is not there: install it, then nvidia-ctk runtime configure --runtime=docker"
 }

@@ -23,6 +23,7 @@ VisageError
  ├─ Overloaded             no room now; worth trying again
  │   ├─ DeadlineExceeded
  │   ├─ ModelUnavailable   a network that was unloaded while idle cannot be loaded again
+ │   ├─ DeviceLost         a device serves this process no more: only another process can do it
  │   ├─ NotReady
  │   └─ RateLimited        a caller asks more often than their key allows
  ├─ InferenceFailed        a network did not return an answer
@@ -145,6 +146,10 @@ class DeadlineExceeded(Overloaded):
 
 class ModelUnavailable(Overloaded):
     title = "Model unavailable"
+
+
+class DeviceLost(Overloaded):
+    title = "Device lost"
 
 
 class NotReady(Overloaded):

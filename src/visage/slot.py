@@ -42,7 +42,7 @@ class Slot(Generic[T]):
         self._held: T | None = self._context.enter_context(opener())
         self._users = 0
         self._used = clock()
-        self._change: asyncio.Task[bool] | None = None  # an opening or a closing under way
+        self._change: asyncio.Task[Exception | None] | None = None  # an opening or a closing under way
         self._ended = False
 
     @property
@@ -90,29 +90,29 @@ class Slot(Generic[T]):
                 raise Overloaded(f"{self.name} is shutting down")
             change = self._change or self._begin(self._load())
             await asyncio.wait({change}, timeout=left)
-            if change.done() and not change.result():
-                raise ModelUnavailable(f"{self.name} could not be loaded again; the service's log says why")
+            if change.done() and (why := change.result()) is not None:
+                raise ModelUnavailable(f"{self.name} could not be loaded again; the service's log says why") from why
         return self._held
 
-    def _begin(self, change: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
+    def _begin(self, change: Coroutine[Any, Any, Exception | None]) -> asyncio.Task[Exception | None]:
         """A task of its own: it goes on when the one who began it leaves."""
         self._change = asyncio.create_task(change)
         return self._change
 
-    async def _load(self) -> bool:
-        """Whether it could be opened."""
+    async def _load(self) -> Exception | None:
+        """Why it could not be opened, if so."""
         started = time.monotonic()
         try:
             self._held = await asyncio.to_thread(self._take_up)
         except Exception as exc:  # whatever it is, it is theirs who wait; the service lives on and the next one tries
             log.error("%s could not be loaded again: %s", self.name, exc, exc_info=not isinstance(exc, VisageError))
-            return False
+            return exc
         finally:
             self._change = None
         log.info("%s loaded again, %.2f s", self.name, time.monotonic() - started)
-        return True
+        return None
 
-    async def _unload(self) -> bool:
+    async def _unload(self) -> None:
         started = time.monotonic()
         try:
             await asyncio.to_thread(self._let_go)
@@ -121,7 +121,6 @@ class Slot(Generic[T]):
         finally:
             self._change = None
         log.info("%s was not used for %g s: unloaded, %.2f s", self.name, self._idle, time.monotonic() - started)
-        return True
 
     def _take_up(self) -> T:
         held = self._context.enter_context(self._opener())

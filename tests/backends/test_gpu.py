@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from visage.backends.gpu import gpus
+from visage.backends.gpu import Driver, Gpu, driver, gpus
 
 
 class Nvml:
@@ -37,6 +37,40 @@ class Nvml:
             return 15
         name.value = told[: length - 1]
         return 0
+
+    def _nvmlSystemGetDriverVersion(self, version: Any, length: int) -> int:
+        version.value = b"580.65.06"[: length - 1]
+        return 0
+
+    def _nvmlSystemGetCudaDriverVersion_v2(self, version: Any) -> int:
+        version._obj.value = 13010
+        return 0
+
+    def _nvmlDeviceGetMemoryInfo(self, device: Any, memory: Any) -> int:
+        memory._obj.total = 24 * 2**30
+        return 0
+
+    def _nvmlDeviceGetCudaComputeCapability(self, device: Any, major: Any, minor: Any) -> int:
+        major._obj.value, minor._obj.value = 8, 6
+        return 0
+
+
+def test_the_driver_tells_what_it_bears_and_what_its_gpus_are() -> None:
+    found = driver(lambda _: Nvml([b"NVIDIA A10"]))
+    assert found == Driver("580.65.06", (13, 1), (Gpu("NVIDIA A10", 24 * 2**30, (8, 6)),))
+
+
+@pytest.mark.parametrize(
+    ("fails", "expected"),
+    [
+        ("nvmlSystemGetDriverVersion", Driver("of unknown version", (13, 1), (Gpu("A", 24 * 2**30, (8, 6)),))),
+        ("nvmlSystemGetCudaDriverVersion_v2", Driver("580.65.06", (0, 0), (Gpu("A", 24 * 2**30, (8, 6)),))),
+        ("nvmlDeviceGetHandleByIndex_v2", Driver("580.65.06", (13, 1), (Gpu("GPU 0", 0, (0, 0)),))),
+        ("nvmlDeviceGetMemoryInfo", Driver("580.65.06", (13, 1), (Gpu("A", 0, (8, 6)),))),
+    ],
+)
+def test_what_it_does_not_tell_is_left_open(fails: str, expected: Driver) -> None:
+    assert driver(lambda _: Nvml([b"A"], fails)) == expected
 
 
 def test_the_driver_names_its_gpus() -> None:

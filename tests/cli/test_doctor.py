@@ -23,3 +23,12 @@ def test_its_status_tells_whether_a_start_would_fail(
     assert main(["doctor", "--json"]) == status
     told = json.loads(capsys.readouterr().out)
     assert {"about", "verdict", "what", "remedy"} == set(told[0])
+
+
+def test_settings_that_cannot_be_read_are_a_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAX_SIZE", "large")
+    assert main(["doctor", "--json"]) == 1
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["about"], told["verdict"]) == ("settings", "bad") and told["what"].startswith("MAX_SIZE='large'")

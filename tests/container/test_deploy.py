@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ def run(script: str, *words: str, path: str | None = None, **values: str) -> sub
 
 
 def commands(script: str, **values: str) -> list[list[str]]:
-    """What it would run, each as a shell would split it."""
+    """What it would run, each as a shell would split it, but for the pipes that end those before."""
     done = run(script, "--dry-run", **values)
     assert (done.returncode, done.stderr) == (0, "")
-    return [shlex.split(line) for line in done.stdout.splitlines()]
+    return [shlex.split(line) for line in done.stdout.splitlines() if "|" not in line]
 
 
 def options(command: list[str], name: str) -> list[str]:
@@ -41,7 +42,8 @@ def environment(command: list[str]) -> dict[str, str]:
 def test_the_image_is_built_networks_are_prepared_once_and_then_workers_start(script: str) -> None:
     build, prepare, *workers = commands(script, n_workers="3")
     kind = script.removeprefix("deploy_").removesuffix(".sh")
-    assert build == ["docker", "build", "--file", f"Dockerfile_{kind}", "--tag", f"visage:{kind}", "."]
+    file = str(REPO / f"Dockerfile_{kind}")  # so that it can be pasted anywhere
+    assert build == ["docker", "build", "--file", file, "--tag", f"visage:{kind}", str(REPO)]
     assert prepare[-2:] == [f"visage:{kind}", "prepare"] and "--rm" in prepare and "--detach" not in prepare
     assert [options(worker, "--publish") for worker in workers] == [[f"127.0.0.1:{18081 + i}:18080"] for i in range(3)]
     assert all("--detach" in worker and worker[-1] == f"visage:{kind}" for worker in workers)
@@ -117,6 +119,11 @@ def test_the_reference_s_own_pair_is_one_line_away_with_the_licences_it_needs(sc
     [
         (["--dry-run"], {"n_workers": "many"}, "n_workers=many: a whole number is expected"),
         (["--dry-run"], {"n_workers": "0"}, "n_workers=0: at least 1 is expected"),
+        (
+            ["--dry-run"],
+            {"n_workers": "2", "start_port": "65535"},
+            "start_port=65535: 2 ports from there on are more than there are",
+        ),
         (["--nonsense"], {}, "--nonsense is not known; --help tells what is"),
     ],
 )
@@ -125,11 +132,138 @@ def test_a_value_that_cannot_be_is_told_in_one_line(words: list[str], values: di
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"deploy_cpu.sh: {said}\n")
 
 
-def test_where_docker_is_not_installed_that_is_said(tmp_path: Path) -> None:
-    for tool in ("dirname", "basename", "sed"):
+def test_folders_count_from_where_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "more.env").write_text("MAX_REQUESTS=7\n", "utf-8")
+    env = {"PATH": os.environ.get("PATH", ""), "models": "./m n", "images": str(tmp_path), "env_file": "./more.env"}
+    command = ["/bin/bash", str(REPO / "deploy_cpu.sh"), "--dry-run"]
+    done = subprocess.run(command, check=True, env=env, capture_output=True, text=True, timeout=30, cwd=tmp_path)
+    worker = shlex.split(done.stdout.splitlines()[-1])
+    assert options(worker, "--volume") == [f"{tmp_path}/./m n:/models", f"{tmp_path}:/images:ro"]
+    assert options(worker, "--env-file") == [f"{tmp_path}/./more.env"]
+
+
+@dataclass
+class Machine:
+    """A PATH with a docker, an nvidia-smi and so on of a few lines; `calls`: what docker was asked."""
+
+    folder: Path
+
+    def has(self, tool: str, script: str) -> None:
+        file = self.folder / tool
+        file.write_text(
+            f'#!/bin/bash\n[ {tool} != docker ] || printf "%q " "$@" >>{self.folder}/calls\n{script}\n', "utf-8"
+        )
+        file.chmod(0o755)
+
+    def has_docker(self, *, image: bool = True, runtimes: str = "runc", running: str = "", daemon: bool = True) -> None:
+        """`running`: the ids of containers that are there."""
+        self.has(
+            "docker",
+            f"""echo >>{self.folder}/calls
+            case "$1 $2" in
+            "info --format") echo '{{"{runtimes}":{{}}}}' ;;
+            "info ") exit {0 if daemon else 1} ;;
+            "image inspect") exit {0 if image else 1} ;;
+            "ps --all") [ -z "{running}" ] || printf '%s\\n' {running} ;;
+            esac""",
+        )
+
+    @property
+    def calls(self) -> list[list[str]]:
+        lines = (self.folder / "calls").read_text("utf-8").splitlines()
+        return [["docker", *shlex.split(line)] for line in lines if not line.startswith(("info", "image inspect"))]
+
+    def run(self, script: str, *words: str, **values: str) -> subprocess.CompletedProcess[str]:
+        return run(script, *words, path=str(self.folder), **values)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    for tool in ("bash", "dirname", "basename", "sed", "grep"):
         (tmp_path / tool).symlink_to(shutil.which(tool) or "")
-    done = run("deploy_cpu.sh", path=str(tmp_path))
+    return Machine(tmp_path)
+
+
+def test_what_it_runs_is_what_it_prints(machine: Machine) -> None:
+    machine.has_docker(image=False)
+    done = machine.run("deploy_cpu.sh", n_workers="2")
+    assert (done.returncode, done.stderr) == (0, "") and "http://127.0.0.1:18081/docs" in done.stdout
+    assert [call for call in machine.calls if call[1] != "ps"] == commands("deploy_cpu.sh", n_workers="2")
+
+
+@pytest.mark.parametrize(("words", "built"), [([], 0), (["--build"], 1)])
+def test_an_image_that_is_there_is_built_again_only_where_that_is_asked(
+    machine: Machine, words: list[str], built: int
+) -> None:
+    machine.has_docker()
+    assert machine.run("deploy_cpu.sh", *words).returncode == 0
+    assert [call[1] for call in machine.calls].count("build") == built
+
+
+def test_those_of_before_are_stopped_once_the_networks_are_prepared_and_before_new_ones_start(machine: Machine) -> None:
+    machine.has_docker(running="0a 1b")
+    assert machine.run("deploy_cpu.sh").returncode == 0
+    assert [call[1] for call in machine.calls] == ["run", "ps", "stop", "rm", "run"]
+    assert machine.calls[2] == ["docker", "stop", "-t", "30", "0a", "1b"]
+    assert "label=visage=cpu" in machine.calls[1]
+
+
+def test_networks_that_cannot_be_prepared_leave_what_runs_alone(machine: Machine) -> None:
+    machine.has_docker(running="0a")
+    machine.has("docker", (machine.folder / "docker").read_text("utf-8") + '\n[[ "$*" != *prepare ]] || exit 3')
+    assert machine.run("deploy_cpu.sh").returncode == 3
+    assert [call[1] for call in machine.calls if call[1:] and call[1] != "prepare"].count("stop") == 0
+
+
+def test_stop_stops_and_starts_nothing(machine: Machine) -> None:
+    machine.has_docker(running="0a")
+    assert machine.run("deploy_trt.sh", "--stop").returncode == 0
+    assert [call[1] for call in machine.calls] == ["ps", "stop", "rm"]
+
+
+def test_where_docker_is_not_installed_that_is_said(machine: Machine) -> None:
+    done = machine.run("deploy_cpu.sh")
     assert done.returncode == 1 and done.stderr.startswith("deploy_cpu.sh: docker is not installed: https://")
+
+
+def test_where_its_daemon_does_not_answer_that_is_said(machine: Machine) -> None:
+    machine.has_docker(daemon=False)
+    done = machine.run("deploy_cpu.sh")
+    assert done.returncode == 1 and "the docker daemon does not answer" in done.stderr
+
+
+GPUS = 'printf "GPU 0: NVIDIA L4 (UUID: GPU-a)\\nGPU 1: NVIDIA L4 (UUID: GPU-b)\\n"'
+
+
+@pytest.mark.parametrize(
+    ("smi", "runtimes", "n_gpu", "said"),
+    [
+        (None, "nvidia", "1", "nvidia-smi is not there"),
+        (
+            'echo "has failed because it could not communicate with the driver"; exit 9',
+            "nvidia",
+            "1",
+            "nvidia-smi finds no GPU: has failed",
+        ),
+        (GPUS, "nvidia", "3", "n_gpu=3, but this machine has 2"),
+        (GPUS, "runc", "2", "nvidia-container-toolkit is not there"),
+        (GPUS, "nvidia", "2", None),
+    ],
+)
+def test_what_gpus_need_is_said(machine: Machine, smi: str | None, runtimes: str, n_gpu: str, said: str | None) -> None:
+    machine.has_docker(runtimes=runtimes)
+    if smi is not None:
+        machine.has("nvidia-smi", smi)
+    done = machine.run("deploy_trt.sh", n_gpu=n_gpu)
+    assert done.returncode == (0 if said is None else 1) and (said or "") in done.stderr
+    assert len(done.stderr.splitlines()) == (0 if said is None else 1)
+
+
+def test_the_toolkit_s_hook_is_enough(machine: Machine) -> None:
+    machine.has_docker()
+    machine.has("nvidia-smi", GPUS)
+    machine.has("nvidia-container-runtime-hook", "")
+    assert machine.run("deploy_trt.sh").returncode == 0
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -60,13 +60,16 @@ def create_app(
     opener: Open = open_runtime,
     opened: Notify = lambda _: None,
     stores: StoreOpener = _OPEN_STORE,
+    lost: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """An application that opens its runtime when it starts, in a thread: /health answers meanwhile.
 
-    `opened` is told when the runtime is ready or has failed; `stores` opens the galleries when they are first needed.
+    `opened` is told when the runtime is ready or has failed, `lost` when only another process can answer; `stores`
+    opens the galleries when they are first needed.
     """
     galleries = Galleries(str(settings.data_dir), stores)
-    state = State(settings, Metrics(), gate_of(settings), galleries, Keys(settings.data_dir / "idempotency.db"))
+    keys = Keys(settings.data_dir / "idempotency.db")
+    state = State(settings, Metrics(), gate_of(settings), galleries, keys, on_loss=lost)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -81,6 +84,7 @@ def create_app(
         if state.runtime is not None:
             await state.runtime.aclose()
         state.gate.close()
+        state.metrics.close()
 
     app = FastAPI(
         title="visage",
@@ -187,7 +191,7 @@ async def _rest(state: State) -> None:
 
 async def _refused(request: Request, error: VisageError) -> Response:
     state = state_of(request)
-    state.metrics.failure(error)
+    state.failed(error)
     return problem_of(error, compat=_compat(request))
 
 

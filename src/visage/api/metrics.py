@@ -12,7 +12,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from visage.api.problems import kind_of
 from visage.errors import VisageError
@@ -106,6 +106,14 @@ class Metrics:
             self._models.labels(role, name, sha256).set(1)
         self._standing = standing
         self._ready.set(1)
+
+    def lost(self) -> None:
+        self._ready.set(0)
+
+    def close(self) -> None:
+        """Of a worker that ends, the others' sums keep what it counted, but not how it stood."""
+        if self._shared:
+            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
     def watch_door(self, inside: Callable[[], tuple[int, int]]) -> None:
         """`inside` tells requests and bytes."""

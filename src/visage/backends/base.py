@@ -121,7 +121,8 @@ class Session(Protocol):
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
         """uint8 (N, h, w, 3) BGR → the outputs in the file's order, fresh arrays, batch axis first.
 
-        Raises InferenceFailed; Overloaded where it is computed elsewhere and nobody there has room.
+        Raises InferenceFailed; Overloaded where it is computed elsewhere and nobody there has room; DeviceLost where
+        what computes it will answer this process no more.
         """
         ...
 

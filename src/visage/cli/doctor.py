@@ -2,11 +2,13 @@
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from visage import logs
 from visage.cli import table
 from visage.doctor import Finding, findings
+from visage.errors import ConfigurationError
 from visage.settings import Settings
 
 ABOUT = "Check whether this machine fits the settings; exit status 1 where a start would fail."
@@ -19,14 +21,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    settings, said = Settings.load()
-    logs.configure("ERROR", settings.log_format)
-    found = [*findings(settings), *(Finding("settings", "doubtful", line) for line in said)]
+    found = list(_found())
     if given.json:
         print(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
     else:
         print(table.lines(("", "about", "found"), [(_SHOWN[one.verdict], one.about, _told(one)) for one in found]))
     return 1 if any(one.verdict == "bad" for one in found) else 0
+
+
+def _found() -> Iterator[Finding]:
+    """Of settings that cannot be read nothing further can be said."""
+    logs.configure("ERROR", "text")
+    try:
+        settings, said = Settings.load()
+    except ConfigurationError as error:
+        yield Finding("settings", "bad", str(error))
+        return
+    yield from findings(settings)
+    yield from (Finding("settings", "doubtful", line) for line in said)
 
 
 def _told(finding: Finding) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from visage import logs
 from visage.choice import chosen_names
-from visage.cli import convert, table
+from visage.cli import convert, prune, table
 from visage.errors import VisageError
 from visage.runtime import model_file, open_store, try_model
 from visage.settings import Settings
@@ -68,6 +68,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("name")
     importing.add_argument("file", type=Path)
     convert.arguments(command("convert", _convert, "Write a network in another form, proved against the original."))
+    about = "Delete TensorRT's engines of other versions than the one here, and those of files that are gone."
+    prune.arguments(command("prune", _prune, about))
     command("licences", _licences, "The licences of the weights, what they mean and whether they are accepted.")
 
 
@@ -185,6 +187,13 @@ def _convert(given: argparse.Namespace) -> int:
     ready = zoo.store.prepare(entry)
     target = given.out or Path(f"{entry.name}.{convert.SUFFIXES[given.to]}")
     print(f"{entry.name}: {target}, {convert.convert(entry, model_file(zoo.settings, entry, ready), given.to, target)}")
+    return 0
+
+
+def _prune(given: argparse.Namespace) -> int:
+    zoo = _Zoo()
+    for line in prune.prune(list(zoo.catalogue.every().values()), zoo.store, dry=given.dry_run):
+        print(line, flush=True)
     return 0
 
 

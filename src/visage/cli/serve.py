@@ -1,11 +1,14 @@
 """Prepare, then answer requests."""
 
 import argparse
+import asyncio
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +32,9 @@ log = logging.getLogger("visage.serve")
 
 # A request that is being answered when the service is told to stop may take so long to finish.
 _GRACE_SECONDS = 20
+# A process whose device is lost says so for so long, that balancers see it, and ends then: whoever keeps it running
+# starts it anew.
+_LOSS_SECONDS = 15
 
 
 def run(_: argparse.Namespace) -> int:
@@ -53,20 +59,28 @@ def application(address: str, engines: Standings) -> object:
     settings, _ = Settings.load()
     use_few_arenas()
     logs.configure(settings.log_level, settings.log_format)
-    return create_app(settings, opener=partial(open_runtime, engines=engines), opened=partial(_worker_opened, address))
+    return create_app(
+        settings,
+        opener=partial(open_runtime, engines=engines),
+        opened=partial(_worker_opened, address),
+        lost=partial(os.kill, os.getpid(), signal.SIGTERM),  # the others go on, and the parent starts another one
+    )
 
 
 def _serve_here(settings: Settings, engines: Standings, listening: socket.socket, address: str) -> int:
     failed = False
 
-    def opened(state: State) -> None:
+    def end() -> None:
         nonlocal failed
+        failed = server.should_exit = True
+
+    def opened(state: State) -> None:
         if state.failure is not None:
-            failed = server.should_exit = True
+            end()
         else:
             log.info("visage is ready: %s (try it: %s/docs)", address, address)
 
-    app = create_app(settings, opener=partial(open_runtime, engines=engines), opened=opened)
+    app = create_app(settings, opener=partial(open_runtime, engines=engines), opened=opened, lost=partial(_later, end))
     server = uvicorn.Server(server_config(settings, app))
     log.info("visage starts: %s", address)
     server.run(sockets=[listening])
@@ -101,6 +115,12 @@ def server_config(settings: Settings, app: object) -> uvicorn.Config:
         timeout_graceful_shutdown=_GRACE_SECONDS,
         backlog=2048,
     )
+
+
+def _later(end: Callable[[], None]) -> None:
+    """Ask the event loop to `end` what answers no more."""
+    log.error("this process ends in %g s", _LOSS_SECONDS)
+    asyncio.get_running_loop().call_later(_LOSS_SECONDS, end)
 
 
 def _worker_opened(address: str, state: State) -> None:

@@ -113,7 +113,11 @@ class Cuda:
     def _device(self) -> Any:
         if not self.capability:
             raise CudaError(35, "cudaErrorInsufficientDriver: CUDA driver version is insufficient")
-        return SimpleNamespace(compute_capability=self.capability)
+        return SimpleNamespace(compute_capability=self.capability, synchronize=self._synchronize)
+
+    def _synchronize(self) -> None:
+        if self.sick:
+            raise self.sick
 
     def empty(self, numbers: int, kind: Any) -> Array:
         self.taken += numbers * np.dtype(kind).itemsize

@@ -17,7 +17,7 @@ from tests.networks import Embedder, dense, model_file, pictures, scrfd_heads
 from visage.backends.base import Largest, Means, ModelFile, Preprocess, Sizes
 from visage.backends.onnx import open_session as oracle
 from visage.backends.tensorrt.session import TrtSession, opened
-from visage.errors import BackendUnavailable, GraphRejected, InferenceFailed, Overloaded
+from visage.errors import BackendUnavailable, DeviceLost, GraphRejected, InferenceFailed, Overloaded
 
 FEED = Preprocess(127.5, 128.0, "rgb")
 
@@ -140,7 +140,7 @@ def test_a_network_that_cannot_be_recorded_runs_without(
     [
         (CudaError(2, "cudaErrorMemoryAllocation: out of memory"), Overloaded),
         (MemoryError("Out of memory allocating 512 bytes"), Overloaded),
-        (CudaError(700, "cudaErrorIllegalAddress: an illegal memory access\nwas encountered"), InferenceFailed),
+        (CudaError(1, "cudaErrorInvalidValue: invalid argument\nof a call"), InferenceFailed),
     ],
 )
 def test_an_error_of_the_gpu_fails_its_run_and_the_session_lives_on(house: House, sick: Any, error: Any) -> None:
@@ -152,6 +152,45 @@ def test_an_error_of_the_gpu_fails_its_run_and_the_session_lives_on(house: House
         assert "\n" not in str(caught.value)
     house.cuda.sick = None
     same(session.run(pixels), oracle(house.model).run(pixels))
+
+
+ILLEGAL = CudaError(700, "cudaErrorIllegalAddress: an illegal memory access was encountered\nat line 1")
+LOST = r"cudaErrorIllegalAddress: an illegal memory access was encountered; CUDA serves this process no more"
+
+
+def test_a_device_that_is_lost_is_told_apart(house: House) -> None:
+    session = house.open()
+    house.cuda.sick = ILLEGAL
+    for _ in range(3):
+        with pytest.raises(DeviceLost, match=rf"^det failed on \(1, 64, 64, 3\): {LOST}") as caught:
+            session.run(pictures(1, (64, 64)))
+        assert "\n" not in str(caught.value)
+
+
+def test_where_tensorrt_tells_it_in_words_alone_its_stream_tells_the_number(house: House) -> None:
+    session = house.open()
+    house.library.run_refusal = "Error Code 1: Cuda Runtime (an illegal memory access was encountered)"
+    house.cuda.sick = ILLEGAL
+    with pytest.raises(DeviceLost, match=LOST):
+        session.run(pictures(1, (64, 64)))
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_lost_device_costs_no_engine(house: House, monkeypatch: pytest.MonkeyPatch, later: bool) -> None:
+    house.open()
+    (kept,) = (house.model.kept or Path()).glob("*.engine")
+    before = kept.read_bytes()
+    if later:  # once the engine is loaded
+
+        def lost(*_: Any) -> Any:
+            raise ILLEGAL
+
+        monkeypatch.setattr(house.cuda, "empty", lost)
+    else:
+        house.cuda.sick = ILLEGAL
+    with pytest.raises(DeviceLost, match=f"^det cannot be loaded: {LOST}"):
+        house.open()
+    assert house.library.built == 1 and kept.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse, RedirectResponse
 
 from visage import __version__
-from visage.api.problems import problem
+from visage.api.problems import kind_of, problem
 from visage.api.schemas import Problem
 from visage.api.state import State, state_of
 from visage.backends import AUTO, BACKENDS
@@ -25,8 +25,10 @@ async def root(request: Request) -> RedirectResponse:
 
 @router.get("/health", summary="Does the process live?", responses={500: {"model": Problem}})
 async def health(request: Request) -> Response:
-    """Runs no network; see /ready for whether requests can be answered."""
+    """Runs no network; see /ready for whether requests can be answered. 500 where only a new process can answer."""
     state = state_of(request)
+    if state.lost is not None:
+        return problem(500, state.lost.title, str(state.lost), kind=kind_of(state.lost), compat=state.compat)
     if state.failure is not None:
         return problem(500, "Internal error", "self check failed", kind="self-check", compat=state.compat)
     return JSONResponse({"status": "ok"})
@@ -34,7 +36,7 @@ async def health(request: Request) -> Response:
 
 @router.get("/ready", summary="Can requests be answered?", responses={503: {"model": Problem}})
 async def ready(request: Request) -> dict[str, str]:
-    """200 once every network is loaded, self-tested and warm; 503 before."""
+    """200 once every network is loaded, self-tested and warm; 503 before, and after a device was lost."""
     state_of(request).ready()
     return {"status": "ready"}
 
@@ -111,7 +113,7 @@ def _info_09(state: State) -> dict[str, Any]:
     engines = state.runtime.engines if state.runtime else {}
     ours = {
         "version": __version__,
-        "ready": state.runtime is not None,
+        "ready": state.is_ready,
         "loaded": dict(state.models()),
         "det_names": list(named.get("det", ())),
         "rec_names": list(named.get("rec", ())),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from visage.backends.tensorrt.profile import Profile
 from visage.errors import GraphRejected, ModelFileError
@@ -23,6 +23,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _MAGIC = b"visage engine 1\n"
+TIMING = "timing"
+# More than any note has.
+_LONGEST_NOTE = 1 << 16
 
 
 class Unusable(Exception):
@@ -67,7 +70,7 @@ class EngineCache:
     @property
     def timings(self) -> Path:
         version = self.key.library.replace(" ", "-")
-        return self.folder / f"{self.name}.{version}.{self.key.capability}.timing"
+        return self.folder / f"{self.name}.{version}.{self.key.capability}.{TIMING}"
 
     def obtain(self, build: Callable[[bytes], tuple[bytes, bytes]], load: Callable[[bytes], T]) -> T:
         """What `load` makes of the engine that is there, or of the one that `build` makes now.
@@ -143,6 +146,18 @@ class EngineCache:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+
+
+def key_of(path: Path) -> dict[str, Any] | None:
+    """The `Key` of an engine's file, as it is written there; None for what is no engine of ours."""
+    try:
+        with path.open("rb") as file:
+            if file.readline(len(_MAGIC)) != _MAGIC:
+                return None
+            key = json.loads(file.readline(_LONGEST_NOTE))["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return key if isinstance(key, dict) else None
 
 
 def _bytes(path: Path) -> bytes:

@@ -104,6 +104,11 @@ class Library(Protocol):
     def Runtime(self, logger: Any, /) -> Runtime: ...  # noqa: N802
 
 
+def named(library: Any) -> str:
+    """Its name and version: engines of another are foreign to it."""
+    return f"{library.__name__} {library.__version__}"
+
+
 class Words:
     """What TensorRT says, in our log; the last that it complained of in a thread says why its call there failed."""
 

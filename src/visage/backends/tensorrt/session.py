@@ -10,20 +10,19 @@ import numpy as np
 from visage.backends.base import ModelFile, Sizes
 from visage.backends.tensorrt.build import Recipe, build
 from visage.backends.tensorrt.cache import EngineCache, Key, Unusable
+from visage.backends.tensorrt.failure import failure, is_final, lost, said
 from visage.backends.tensorrt.fill import NAME, SOURCE, launch
 from visage.backends.tensorrt.lane import Lane, Tensors
-from visage.backends.tensorrt.library import Engine, Library, Words, logger
+from visage.backends.tensorrt.library import Engine, Library, Words, logger, named
 from visage.backends.tensorrt.profile import Profile
 from visage.backends.tensorrt.source import Source
-from visage.errors import BackendUnavailable, GraphRejected, InferenceFailed, Overloaded, VisageError
+from visage.errors import BackendUnavailable, GraphRejected, InferenceFailed, VisageError
 from visage.faces import Floats, Pixels
 
 log = logging.getLogger(__name__)
 
 # While one computes, the other's pictures and answers are on their way.
 STREAMS = 2
-
-_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
 
 class TrtSession:
@@ -44,7 +43,9 @@ class TrtSession:
         self.max_batch = profile.batch
 
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
-        """As `Session.run`. Raises Overloaded where the GPU's memory is full, else InferenceFailed."""
+        """As `Session.run`. Raises Overloaded where the GPU's memory is full, DeviceLost where it answers this process
+        no more, else InferenceFailed.
+        """
         given = len(pixels)
         if self._fixed_batch > given:  # a file of fixed batch takes no fewer
             pixels = np.concatenate([pixels, np.zeros((self._fixed_batch - given, *pixels.shape[1:]), np.uint8)])
@@ -54,8 +55,7 @@ class TrtSession:
                 raise InferenceFailed(f"at most {self.max_batch} pictures in a run")
             answers = lane.run(np.ascontiguousarray(pixels))
         except Exception as exc:  # CuPy's errors share no base but this
-            _settle(lane)
-            raise _failure(f"{self._name} failed on {pixels.shape}", exc, self._cuda) from exc
+            raise failure(f"{self._name} failed on {pixels.shape}", exc, self._cuda, after=_settle(lane)) from exc
         finally:
             with self._changed:
                 self._idle.append(lane)
@@ -85,7 +85,7 @@ class TrtSession:
 def opened(library: Library, cuda: Any, model: ModelFile) -> TrtSession:
     """The session of `model`; its engine is built now where there is none. `library` is tensorrt, `cuda` is cupy.
 
-    Raises GraphRejected for a file that cannot be built, BackendUnavailable where the GPU cannot hold it.
+    Raises GraphRejected for a file that cannot be built, BackendUnavailable where the GPU cannot hold it, DeviceLost.
     """
     source = Source.read(model)
     profile = Profile.of(source.shape, model)
@@ -106,8 +106,10 @@ def opened(library: Library, cuda: Any, model: ModelFile) -> TrtSession:
     except VisageError:
         raise
     except Exception as exc:  # as above
+        if is_final(exc):
+            raise lost(f"{model.name} cannot be loaded", exc) from exc
         remedy = "fewer NUM_WORKERS, a smaller MAX_SIZE or smaller batches need less of it"
-        raise BackendUnavailable(f"{model.name} cannot be held by this GPU: {_said(exc)}; {remedy}") from exc
+        raise BackendUnavailable(f"{model.name} cannot be held by this GPU: {said(exc)}; {remedy}") from exc
     return TrtSession(model.name, engine, lanes, profile, profile.sizes(model), cuda)
 
 
@@ -133,29 +135,24 @@ def loaded(library: Library, data: bytes, source: Source, profile: Profile, word
 
 
 def _key(library: Library, cuda: Any, source: Source, profile: Profile) -> Key:
-    try:
-        capability = f"sm{cuda.cuda.Device().compute_capability}"
-    except Exception as exc:  # as above
-        raise BackendUnavailable(f"INFERENCE_BACKEND=trt finds no GPU: {_said(exc)}") from exc
     model = source.model
+    try:
+        device = cuda.cuda.Device()
+        capability = f"sm{device.compute_capability}"
+        device.synchronize()  # one that is lost says so here: its engine is not to be thought broken and built anew
+    except Exception as exc:  # as above
+        if is_final(exc):
+            raise lost(f"{model.name} cannot be loaded", exc) from exc
+        raise BackendUnavailable(f"INFERENCE_BACKEND=trt finds no GPU: {said(exc)}") from exc
     precision: Any = "fp16" if model.means.fp16 else "fp32"
-    return Key(f"{library.__name__} {library.__version__}", capability, model.sha256, source.digest, precision, profile)
+    return Key(named(library), capability, model.sha256, source.digest, precision, profile)
 
 
-def _settle(lane: Lane) -> None:
+def _settle(lane: Lane) -> Exception | None:
+    """Wait for what is under way; what the stream says to that, if it fails."""
     try:
         lane.settle()
     except Exception as exc:  # as above; the next run will tell
-        log.warning("a stream of the GPU does not come to rest: %s", _said(exc))
-
-
-def _failure(what: str, exc: Exception, cuda: Any) -> VisageError:
-    full = isinstance(exc, MemoryError) or getattr(exc, "status", None) == _OUT_OF_MEMORY
-    if full or "out of memory" in str(exc).lower():
-        cuda.get_default_memory_pool().free_all_blocks()
-        return Overloaded(f"{what}: the GPU's memory is full")
-    return InferenceFailed(f"{what}: {_said(exc)}")
-
-
-def _said(exc: Exception) -> str:
-    return str(exc).strip().partition("\n")[0][:300] or type(exc).__name__
+        log.warning("a stream of the GPU does not come to rest: %s", said(exc))
+        return exc
+    return None
