@@ -2,30 +2,25 @@
 
 import argparse
 import sys
+from importlib import import_module
 from types import ModuleType
 
 from visage import __version__
-from visage.cli import collections, doctor, evaluate, keys, models, prepare, serve, triton_repo
 from visage.errors import VisageError
 
-COMMANDS: dict[str, ModuleType] = {
-    "serve": serve,
-    "prepare": prepare,
-    "models": models,
-    "doctor": doctor,
-    "triton-repo": triton_repo,
-    "collections": collections,
-    "evaluate": evaluate,
-    "keys": keys,
-}
+COMMANDS = ("serve", "prepare", "models", "doctor", "triton-repo", "collections", "evaluate", "keys")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; a failure that has a name is one line on standard error and exit status 1."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="visage", description="Face detection and recognition as a REST service.")
     parser.add_argument("--version", action="version", version=f"visage {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, module in COMMANDS.items():
+    # What is not asked for is not imported: a service is not to wait for what only other commands need.
+    named = [name for name in COMMANDS if name in arguments[:1]] or COMMANDS
+    modules = {name: _module(name) for name in named}
+    for name, module in modules.items():
         command = commands.add_parser(
             name, help=module.ABOUT, description=module.ABOUT + " Settings come from the environment."
         )
@@ -33,12 +28,16 @@ def main(arguments: list[str] | None = None) -> int:
             module.arguments(command)
     chosen = parser.parse_args(arguments)
     try:
-        return int(COMMANDS[chosen.command].run(chosen))
+        return int(modules[chosen.command].run(chosen))
     except VisageError as error:
         print(f"visage: {error.title}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _module(command: str) -> ModuleType:
+    return import_module(f"visage.cli.{command.replace('-', '_')}")
 
 
 if __name__ == "__main__":
