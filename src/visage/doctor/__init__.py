@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from visage.doctor import computing, machine, networks
+from visage.doctor import computing, galleries, machine, networks
 from visage.doctor.finding import Finding, Verdict
 from visage.errors import VisageError
 from visage.settings import Settings
@@ -22,6 +22,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from machine.files()
     yield from machine.scratch()
     yield from _guarded("models folder", partial(networks.folder, settings.models_dir))
+    yield from _guarded("data folder", partial(galleries.data, settings.data_dir))
     catalogue = None
     try:
         catalogue = read_catalogue(settings.models_dir)
@@ -30,6 +31,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from _of_networks(settings, catalogue) if catalogue is not None else ()
     yield from _guarded("engines", partial(computing.engines, settings, catalogue))
     yield from _guarded("gpu", partial(computing.gpu, settings))
+    yield from _guarded("access", partial(galleries.access, settings))
     yield from _guarded("port", partial(machine.port, settings.host, settings.port))
 
 

@@ -1,0 +1,68 @@
+"""What the service remembers, and who may ask it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from visage.access.keyfile import FILE, KeyFile
+from visage.doctor.finding import Finding, amount
+from visage.errors import ConfigurationError
+from visage.settings import Settings
+
+_MOUNTS = Path("/proc/self/mountinfo")
+# Where locks of one machine are not seen by the next, and memory that files are mapped into is not shared.
+_SHARES = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.s3fs"}
+)
+
+
+def data(folder: Path) -> Iterator[Finding]:
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not (there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK)):
+        remedy = f"set DATA_DIR, or give uid {os.getuid()} the right to write there; only galleries and keys need it"
+        yield Finding("data folder", "doubtful", f"{folder} may not be written", remedy)
+        return
+    kind = _kind(there.resolve())
+    if kind in _SHARES:
+        remedy = "a local disk: SQLite's locks do not hold on network shares"
+        yield Finding("data folder", "doubtful", f"{folder} is on {kind}", remedy)
+    else:
+        made = "" if folder.is_dir() else " will be made,"
+        yield Finding("data folder", "good", f"{folder},{made} {amount(shutil.disk_usage(there).free)} free")
+
+
+def access(settings: Settings) -> Iterator[Finding]:
+    try:
+        settings.check_auth()
+    except ConfigurationError as error:
+        yield Finding("access", "bad", str(error))
+        return
+    if not settings.asks_for_keys:
+        yield Finding("access", "good", f"AUTH=off: whoever reaches {settings.host}:{settings.port} may do everything")
+        return
+    file = settings.data_dir / FILE
+    valid = [key for key in KeyFile(settings.data_dir).all() if key.revoked is None] if file.is_file() else []
+    if valid:
+        yield Finding("access", "good", f"AUTH=keys, {len(valid)} valid in {file}")
+    else:
+        remedy = "visage keys add NAME --scopes read,write"
+        yield Finding("access", "doubtful", f"AUTH=keys, and none is valid in {file}", remedy)
+
+
+def _kind(folder: Path) -> str:
+    """The file system's, of the deepest mount that holds the folder (proc_pid_mountinfo(5))."""
+    try:
+        lines = [line.split(" ") for line in _MOUNTS.read_text("utf-8").splitlines()]
+    except OSError:
+        return ""
+    mounts = [(_path(line[4]), line[line.index("-") + 1]) for line in lines if "-" in line]
+    holding = [(len(at.parts), kind) for at, kind in mounts if folder.is_relative_to(at)]
+    return max(enumerate(holding), key=lambda one: (one[1][0], one[0]))[1][1] if holding else ""
+
+
+def _path(told: str) -> Path:
+    """Spaces and the like are told as octal numbers there."""
+    return Path(told.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\"))

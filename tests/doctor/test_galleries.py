@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from tests.support import settings_of
+from visage.access.keyfile import KeyFile
+from visage.doctor import galleries
+from visage.doctor.finding import Finding
+
+
+def access(**environ: str) -> Finding:
+    (found,) = galleries.access(settings_of(**environ))
+    return found
+
+
+def data(folder: Path) -> Finding:
+    (found,) = galleries.data(folder)
+    return found
+
+
+def test_others_who_may_come_in_and_nobody_has_said_how() -> None:
+    found = access(HOST="0.0.0.0")
+    assert found.verdict == "bad" and "AUTH=keys" in found.what and "AUTH=off" in found.what
+    assert access(HOST="127.0.0.1").verdict == "good"
+    off = access(HOST="0.0.0.0", AUTH="off")
+    assert off.verdict == "good" and "everything" in off.what
+
+
+def test_keys_without_a_key_are_doubtful(tmp_path: Path) -> None:
+    environ = {"AUTH": "keys", "DATA_DIR": str(tmp_path / "data")}
+    assert access(**environ).verdict == "doubtful"
+    assert not (tmp_path / "data").exists()  # a look changes nothing
+    file = KeyFile(tmp_path / "data")
+    file.add("desk", frozenset({"read"}))
+    found = access(**environ)
+    assert found.verdict == "good" and "1 valid" in found.what
+    file.revoke("desk")
+    assert access(**environ).verdict == "doubtful"
+
+
+def test_the_folder_is_made_where_it_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = data(tmp_path / "a" / "b")
+    assert found.verdict == "good" and "will be made" in found.what
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr(galleries.os, "access", lambda *_: False)
+    assert data(tmp_path / "a").verdict == "doubtful"
+    (tmp_path / "file").touch()
+    assert data(tmp_path / "file").verdict == "doubtful"
+
+
+def test_a_network_share_is_doubtful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path.resolve() / "my share"
+    folder.mkdir()
+    mounts = tmp_path / "mountinfo"
+    told = str(folder).replace(" ", "\\040")
+    lines = ["1 0 8:1 / / rw - ext4 /dev/sda1 rw", f"2 1 0:40 / {told} rw shared:1 - nfs4 host:/x rw", "broken"]
+    mounts.write_text("\n".join(lines), "utf-8")
+    monkeypatch.setattr(galleries, "_MOUNTS", mounts)
+    found = data(folder / "data")
+    assert found.verdict == "doubtful" and "nfs4" in found.what
+    assert data(tmp_path / "data").verdict == "good"
+    mounts.write_text("\n".join([*lines, f"3 2 0:41 / {told} rw - tmpfs tmpfs rw"]), "utf-8")  # mounted over it
+    assert data(folder).verdict == "good"
+    mounts.unlink()
+    assert data(folder).verdict == "good"
