@@ -57,6 +57,24 @@ def test_the_gallery_is_measured_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.timeout(300)
+def test_the_gallery_is_measured_over_http(tmp_path: Path, models_dir: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.galleries", "--rows", "600", "--folder", str(tmp_path)],
+        cwd=REPO,
+        env={**os.environ, "MODELS_DIR": str(models_dir), "PYTHONPATH": str(REPO / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert "bulk enrolment, each row acknowledged" in told and "process to first answer" in told
+    assert {f"{kind}: ten best persons of a vector" for kind in ("fp32", "fp16", "int8")} <= set(told)
+    assert not any(tmp_path.iterdir())  # nothing is left
+
+
+
 @pytest.fixture(scope="module")
 def script() -> Any:
     return _module("extra_sizes")
