@@ -24,7 +24,7 @@ from benchmarks.rows import Row, Table, ratio
 from visage.faces import Floats
 from visage.search.base import Enrolment, NewCollection, NewFace, NewPerson, Precision, Question, Recogniser
 from visage.search.embedded import EmbeddedStore
-from visage.search.embedded.ranking import Ranker
+from visage.search.embedded.ranking import compile_kernels
 
 DIMENSION = 512
 RECOGNISER = Recogniser("random", "0" * 64, "none", DIMENSION)
@@ -144,9 +144,7 @@ class Benchmark:
 def worker(folder: Path, rows: int) -> None:
     """Open, ask, tell what it took; then wait until all have."""
     probe = unit(1, 3)
-    ranker = Ranker()
-    ranker.warm_up()  # the compiler is in every process of the service, with a gallery or without
-    ranker.close()
+    compile_kernels()  # the compiler is in every process of the service, with a gallery or without
     before = proportional_bytes()
     began = time.perf_counter()
     with opened(folder) as store:

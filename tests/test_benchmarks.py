@@ -74,7 +74,6 @@ def test_the_gallery_is_measured_over_http(tmp_path: Path, models_dir: Path) -> 
     assert not any(tmp_path.iterdir())  # nothing is left
 
 
-
 @pytest.fixture(scope="module")
 def script() -> Any:
     return _module("extra_sizes")

@@ -50,6 +50,19 @@ place() {
     esac
 }
 
+# Containers listen on all of their addresses: who may ask is decided by where they are published.
+access() {
+    case "$auth" in
+    off | keys) return ;;
+    "") ;;
+    *) fail "auth=$auth: off or keys is expected" ;;
+    esac
+    case "$publish" in
+    127.* | ::1 | \[::1\] | localhost) auth=off ;;
+    *) fail "publish=$publish lets other machines in: set auth=keys (docker run --rm --volume $data:/data $IMAGE keys add NAME --scopes read,write makes one), or auth=off for whoever reaches it" ;;
+    esac
+}
+
 # COMMON: what every container gets; ENVIRONMENT: the service's settings.
 settings() {
     local pairs=(
@@ -57,7 +70,7 @@ settings() {
         "MAX_SIZE=$max_size" "DET_BATCH_SIZE=$det_batch_size" "REC_BATCH_SIZE=$rec_batch_size"
         "DEF_DET_THRESH=$det_thresh" "DEF_RETURN_FACE_DATA=$return_face_data" "DEF_RETURN_LANDMARKS=$return_landmarks"
         "DEF_EXTRACT_EMBEDDING=$extract_embeddings" "DEF_EXTRACT_GA=$detect_ga" "DEF_DETECT_MASKS=$detect_masks"
-        "DEF_API_VER=$api_ver" "LOG_LEVEL=$log_level"
+        "DEF_API_VER=$api_ver" "LOG_LEVEL=$log_level" "AUTH=$auth"
     )
     if [ -n "$accept_licences" ]; then pairs+=("ACCEPT_LICENCES=$accept_licences"); fi
     if [ "$KIND" = trt ]; then pairs+=("FORCE_FP16=$force_fp16"); fi
@@ -65,8 +78,9 @@ settings() {
     if [ -n "$env_file" ]; then ENVIRONMENT+=(--env-file "$(place "$env_file")"); fi
     local pair
     for pair in "${pairs[@]}"; do ENVIRONMENT+=(--env "$pair"); done
-    # A read-only root: the service writes networks into /models, and nothing else.
-    COMMON=(--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --volume "$(place "$models"):/models")
+    # A read-only root: the service writes networks into /models, what it remembers into /data, and nothing else.
+    COMMON=(--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges)
+    COMMON+=(--volume "$(place "$models"):/models" --volume "$(place "$data"):/data")
     if [ -n "$images" ]; then COMMON+=(--volume "$(place "$images"):/images:ro"); fi
 }
 
@@ -84,6 +98,7 @@ deploy() {
     done
     whole n_workers 1
     whole start_port 1
+    access
     local gpus=0
     if [ "$KIND" = trt ]; then
         whole n_gpu 1

@@ -102,6 +102,7 @@ def _headers(value: Any) -> Any:
 _Name = Annotated[str | None, BeforeValidator(_none)]
 _Threshold = Annotated[Annotated[float, Field(gt=-1, le=1, allow_inf_nan=False)] | None, BeforeValidator(_none)]
 _Compat = Annotated[Literal["0.7", "0.9"] | None, BeforeValidator(_none)]
+_File = Annotated[Path | None, BeforeValidator(_none)]
 _Auth = Annotated[Literal["off", "keys"] | None, BeforeValidator(_none)]
 _Switch = Annotated[bool | None, BeforeValidator(_none)]
 _Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
@@ -309,6 +310,12 @@ class Settings(BaseModel):
         "keys: every caller shows a key (`visage keys`). off: whoever reaches the port may do everything. Unset means "
         "off where HOST is loopback; with any other HOST the service does not start until it is set",
         "AUTH",
+    )
+    auth_keys_file: _File = _setting(
+        None,
+        "With AUTH=keys: a file of further keys, only read, as `visage keys export` writes them; read again when it "
+        "changes",
+        "AUTH_KEYS_FILE",
     )
     metrics_public: bool = _setting(False, "With AUTH=keys: /metrics asks for no key", "METRICS_PUBLIC")
     audit_log: str | None = _setting(

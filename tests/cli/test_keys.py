@@ -89,3 +89,17 @@ def test_keys_made_and_revoked_are_in_the_audit_log(
     assert [(line["method"], line["path"]) for line in lines] == [("keys add", "door"), ("keys revoke", "door")]
     assert lines[0]["key"] == lines[1]["key"] != ""
     assert capsys.readouterr().out.splitlines()[0] not in (data / "audit.jsonl").read_text("utf-8")
+
+
+def test_keys_are_exported_for_another_service(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, secret, _ = run(capsys, "add", "desk", "--scopes", "read")
+    run(capsys, "add", "gone")
+    run(capsys, "revoke", "gone")
+    status, lines, _ = run(capsys, "export")
+    assert status == 0 and len(lines.splitlines()) == 1 and secret.strip() not in lines
+    listed = tmp_path / "keys.jsonl"
+    listed.write_text(lines, "utf-8")
+    with constant_client(AUTH="keys", DATA_DIR=str(tmp_path / "other"), AUTH_KEYS_FILE=str(listed)) as client:
+        shown = {"Authorization": f"Bearer {secret.strip()}"}
+        assert client.get("/info", headers=shown).status_code == 200
+        assert client.get("/info").status_code == 401

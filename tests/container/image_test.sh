@@ -4,7 +4,7 @@
 #
 # The bases are stand-ins: for python:3.11-slim a Debian 12 of debootstrap with its Python 3.11; for NVIDIA's TensorRT image
 # the same with pip and without ensurepip, as NVIDIA's is, and without TensorRT. The images are built by buildah and run in a chroot:
-# as uid 10001, with a read-only root, a tmpfs at /tmp and a folder as the volume /models.
+# as uid 10001, with a read-only root, a tmpfs at /tmp and folders as the volumes /models and /data.
 # The build is lent this machine's certificates, its pip and proxy variables, and the paths in LENT (a pip.conf, a folder of
 # wheels); none of that stays in the image.
 set -euo pipefail
@@ -62,7 +62,7 @@ import json, sys
 config = json.load(open(sys.argv[1]))["Docker"]["config"]
 assert config["User"] == "10001:10001", config["User"]
 assert config["Entrypoint"] == ["/opt/visage/entrypoint.sh"] and config["Cmd"] == ["serve"], config
-assert "/models" in config["Volumes"] and "18080/tcp" in config["ExposedPorts"], config
+assert {"/models", "/data"} <= set(config["Volumes"]) and "18080/tcp" in config["ExposedPorts"], config
 assert config["Healthcheck"]["Test"][0] == "CMD" and config["Healthcheck"]["Test"][2] == "/opt/visage/healthy.py", config["Healthcheck"]
 assert config["Labels"]["org.opencontainers.image.version"] == "0", config["Labels"]
 assert not [e for e in config["Env"] if "index" in e.lower() or "proxy" in e.lower()], config["Env"]
@@ -72,9 +72,10 @@ PY
     containers+=("$container")
     root=$(build mount "$container")
     said "the image on its stand-in: $(du -smx "$root" | cut -f1) MB, of which visage $(du -sm "$root/opt/visage" | cut -f1)"
-    # The volume begins as the image's /models, as docker does it.
-    rm -rf "$WORK/models"
+    # The volumes begin as the image's folders, as docker does it.
+    rm -rf "$WORK/models" "$WORK/data"
     cp -a "$root/models" "$WORK/models"
+    cp -a "$root/data" "$WORK/data"
 }
 
 # contained KIND [NAME=VALUE …] COMMAND …: what docker run --read-only --tmpfs /tmp --cap-drop ALL does of it
@@ -84,15 +85,16 @@ contained() {
     shift
     # shellcheck disable=SC2016 # that shell's variables
     exec unshare --mount bash -ec '
-        root=$1; models=$2; shift 2
+        root=$1; models=$2; data=$3; shift 3
         mount --bind "$root" "$root"
         mount --bind "$models" "$root/models"
+        mount --bind "$data" "$root/data"
         mount -t tmpfs -o mode=1777,noexec,nosuid,nodev tmpfs "$root/tmp"
         mount -t proc proc "$root/proc"
         mount --bind /dev "$root/dev"
         mount -o remount,bind,ro "$root"
         exec chroot "$root" /usr/bin/env -i /usr/bin/setpriv --reuid 10001 --regid 10001 --clear-groups --bounding-set=-all --no-new-privs "$@"
-    ' bash "$root" "$WORK/models" /usr/bin/env "${environment[@]}" HOME=/tmp "$@"
+    ' bash "$root" "$WORK/models" "$WORK/data" /usr/bin/env "${environment[@]}" HOME=/tmp "$@"
 }
 
 # inside COMMAND …: docker exec
@@ -105,7 +107,7 @@ served() {
     PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     local started
     started=$(date +%s%N)
-    contained cpu OFFLINE=1 NUMBA_DEBUG_CACHE=1 "PORT=$PORT" "NUM_WORKERS=$workers" "$@" /opt/visage/entrypoint.sh serve >"$WORK/log" 2>&1 &
+    contained cpu OFFLINE=1 AUTH=off NUMBA_DEBUG_CACHE=1 "PORT=$PORT" "NUM_WORKERS=$workers" "$@" /opt/visage/entrypoint.sh serve >"$WORK/log" 2>&1 &
     service=$!
     until curl --silent --fail "http://127.0.0.1:$PORT/ready" >/dev/null && [ "$(grep -c 'visage is ready' "$WORK/log")" = "$workers" ]; do
         kill -0 "$service" 2>/dev/null || { cat "$WORK/log" >&2; failed "the service ended"; }
@@ -117,6 +119,17 @@ served() {
 faces() {
     curl --silent --fail --data-binary "@misc/images/$1" -H 'Content-Type: image/jpeg' "http://127.0.0.1:$PORT/extract?extract_embedding=true" |
         python3 -c 'import json, sys; faces = json.load(sys.stdin)["data"][0]["faces"]; assert all(len(f["vec"]) == 128 for f in faces); print(len(faces))'
+}
+
+# asked METHOD PATH CURL'S WORDS …: the answer of /v1, which must be no error
+asked() {
+    curl --silent --show-error --fail --request "$1" "${@:3}" "http://127.0.0.1:$PORT/v1/collections$2"
+}
+
+# searched: who the largest face of the group is
+searched() {
+    asked POST '/staff/search?limit=1' -H 'Content-Type: image/jpeg' --data-binary @misc/images/group.jpg |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["probes"][0]["matches"][0]["person"]["id"])'
 }
 
 # SIGTERM in the midst of requests: those inside are answered, then the process ends by itself.
@@ -161,6 +174,9 @@ cpu() {
     [ "$(faces group.jpg)" = 24 ] || failed "/extract does not find 24 faces in misc/images/group.jpg"
     [ "$(faces grace_hopper.jpg)" = 1 ] || failed "/extract does not find the face in misc/images/grace_hopper.jpg"
     said "/extract finds 24 faces in misc/images/group.jpg and one in grace_hopper.jpg"
+    asked POST '' -d '{"name": "staff"}' >/dev/null
+    asked POST '/staff/persons?id=grace' -H 'Content-Type: image/jpeg' --data-binary @misc/images/grace_hopper.jpg >/dev/null
+    [ "$(searched)" = grace ] || failed "who was enrolled is not found"
     grep -q 'data loaded' "$WORK/log" || failed "numba says nothing of its cache"
     if grep -q 'data saved' "$WORK/log"; then failed "something was compiled after the image was built"; fi
     said "nothing was compiled: $(grep -c 'data loaded' "$WORK/log") functions came with the image"
@@ -168,7 +184,12 @@ cpu() {
     if inside PORT=1 python /opt/visage/healthy.py; then failed "HEALTHCHECK's command says ready where nothing listens"; fi
     said "HEALTHCHECK's command says ready, and not ready where nothing listens"
     drained
+    (contained cpu PORT=0 /opt/visage/entrypoint.sh serve) >"$WORK/refused" 2>&1 && failed "it starts although nobody said who may ask"
+    grep -q 'AUTH=keys' "$WORK/refused" || failed "it does not say what to set: $(cat "$WORK/refused")"
+    said "without AUTH: $(tail -1 "$WORK/refused" | cut -c1-120)…"
     served 2
+    [ "$(searched)" = grace ] || failed "who was enrolled is not found by the next container"
+    said "who was enrolled is found by the next container, too"
     [ "$(faces group.jpg)" = 24 ] || failed "two processes do not find 24 faces"
     drained
     served 1 NUMBA_CPU_NAME=generic # as on another processor than the one that built the image
@@ -190,7 +211,7 @@ trt() {
     stand_in trt python3,python3-pip,ca-certificates
     image trt TENSORRT_IMAGE
     # The stand-in has neither TensorRT nor a GPU: all but that fits.
-    (contained trt PORT=0 /opt/visage/entrypoint.sh doctor) >"$WORK/doctor" 2>&1 && failed "the doctor finds TensorRT where there is none"
+    (contained trt AUTH=off PORT=0 /opt/visage/entrypoint.sh doctor) >"$WORK/doctor" 2>&1 && failed "the doctor finds TensorRT where there is none"
     grep '^NO' "$WORK/doctor" | sed 's/^/image-test: doctor: /'
     if grep '^NO' "$WORK/doctor" | grep -qv -e "No module named 'tensorrt'" -e "driver"; then failed "more than TensorRT and the driver is missing"; fi
     (contained trt INFERENCE_BACKEND=onnx OFFLINE=1 /opt/visage/entrypoint.sh prepare) >"$WORK/log" 2>&1 || { cat "$WORK/log" >&2; failed "it does not start on onnx"; }

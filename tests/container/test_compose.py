@@ -42,6 +42,16 @@ def test_services_run_with_a_read_only_root_and_without_rights(path: Path) -> No
         assert service["read_only"] and service["cap_drop"] == ["ALL"] and "/tmp" in service["tmpfs"]
 
 
+@pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.stem)
+def test_services_say_who_may_ask_and_keep_what_they_remember(path: Path) -> None:
+    for name, service in services(path).items():
+        if name.startswith("visage"):
+            settings = Settings.load({"HOST": "0.0.0.0", **service["environment"]})[0]
+            settings.check_auth()  # a container listens on all of its addresses
+            assert "data:/data" in service["volumes"]
+            assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
 def test_the_balancer_knows_every_service_of_its_compose_file() -> None:
     named = re.findall(r"server ([\w-]+):18080", (REPO / "misc" / "nginx" / "visage.conf").read_text("utf-8"))
     assert named == [name for name in services(REPO / "misc/compose/multi-gpu.yml") if name.startswith("visage")]
@@ -53,4 +63,6 @@ def test_every_setting_of_the_chart_is_read_and_its_value_taken_fault_12(name: s
     found = yaml.safe_load(text)["settings"]
     assert set(found) <= NAMES
     Settings.load(found)
+    everything = {"HOST": "0.0.0.0", **yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))["settings"], **found}
+    Settings.load(everything)[0].check_auth()
     assert set(re.findall(r"^#   ([A-Z_]+): ", text, re.M)) <= NAMES

@@ -49,7 +49,25 @@ def test_the_image_is_built_networks_are_prepared_once_and_then_workers_start(sc
     assert all("--detach" in worker and worker[-1] == f"visage:{kind}" for worker in workers)
     assert all(environment(worker) == environment(prepare) for worker in workers)
     for command in (prepare, *workers):
-        assert "--read-only" in command and options(command, "--volume") == ["visage-models:/models"]
+        assert "--read-only" in command and options(command, "--volume") == [
+            "visage-models:/models",
+            "visage-data:/data",
+        ]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_who_may_ask_is_off_on_this_machine_and_has_to_be_said_for_others(script: str) -> None:
+    assert environment(commands(script)[1])["AUTH"] == "off"
+    assert environment(commands(script, publish="::1")[1])["AUTH"] == "off"
+    done = run(script, "--dry-run", publish="0.0.0.0")
+    assert done.returncode == 1 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "publish=0.0.0.0" in line and "auth=keys" in line and "auth=off" in line and "keys add" in line
+    for auth in ("keys", "off"):
+        for command in commands(script, publish="0.0.0.0", auth=auth)[1:]:
+            assert environment(command)["AUTH"] == auth
+    wrong = run(script, "--dry-run", auth="on")
+    assert wrong.returncode == 1 and "auth=on" in wrong.stderr
 
 
 def test_every_gpu_has_its_workers_on_ports_that_count_up() -> None:
@@ -134,11 +152,21 @@ def test_a_value_that_cannot_be_is_told_in_one_line(words: list[str], values: di
 
 def test_folders_count_from_where_it_is_called(tmp_path: Path) -> None:
     (tmp_path / "more.env").write_text("MAX_REQUESTS=7\n", "utf-8")
-    env = {"PATH": os.environ.get("PATH", ""), "models": "./m n", "images": str(tmp_path), "env_file": "./more.env"}
+    env = {
+        "PATH": os.environ.get("PATH", ""),
+        "models": "./m n",
+        "data": f"{tmp_path}/data",
+        "images": str(tmp_path),
+        "env_file": "./more.env",
+    }
     command = ["/bin/bash", str(REPO / "deploy_cpu.sh"), "--dry-run"]
     done = subprocess.run(command, check=True, env=env, capture_output=True, text=True, timeout=30, cwd=tmp_path)
     worker = shlex.split(done.stdout.splitlines()[-1])
-    assert options(worker, "--volume") == [f"{tmp_path}/./m n:/models", f"{tmp_path}:/images:ro"]
+    assert options(worker, "--volume") == [
+        f"{tmp_path}/./m n:/models",
+        f"{tmp_path}/data:/data",
+        f"{tmp_path}:/images:ro",
+    ]
     assert options(worker, "--env-file") == [f"{tmp_path}/./more.env"]
 
 

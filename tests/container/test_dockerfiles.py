@@ -15,7 +15,15 @@ from visage.settings import NAMES, Settings
 
 FILES = ["Dockerfile_cpu", "Dockerfile_trt"]
 # What is not the service's own.
-OF_OTHERS = {"PATH", "PYTHONUNBUFFERED", "NUMBA_CACHE_DIR", "CUPY_CACHE_DIR", "MODELS_DIR", "ROOT_IMAGES_DIR"}
+OF_OTHERS = {
+    "PATH",
+    "PYTHONUNBUFFERED",
+    "NUMBA_CACHE_DIR",
+    "CUPY_CACHE_DIR",
+    "MODELS_DIR",
+    "ROOT_IMAGES_DIR",
+    "DATA_DIR",
+}
 
 
 def steps(file: str) -> list[tuple[str, str]]:
@@ -66,7 +74,7 @@ def test_all_that_is_installed_is_pinned_fault_18(file: str) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_it_ends_without_rights_and_with_a_check_of_its_health(file: str) -> None:
     words = dict(last_stage(file))
-    assert (words["USER"], words["VOLUME"], words["EXPOSE"]) == ("10001:10001", "/models", "18080")
+    assert (words["USER"], words["VOLUME"], words["EXPOSE"]) == ("10001:10001", "/models /data", "18080")
     assert (words["ENTRYPOINT"], words["CMD"]) == ('["/opt/visage/entrypoint.sh"]', '["serve"]')
     assert words["STOPSIGNAL"] == "SIGTERM" and "healthy.py" in words["HEALTHCHECK"]
     assert not any(word in text for _, text in last_stage(file) for word in ("apt-get", "pip install"))

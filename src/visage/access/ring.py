@@ -2,11 +2,12 @@
 
 import hmac
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from visage.access.keyfile import KeyFile, read_keys
+from visage.access.keylist import KeyList
 from visage.access.keys import Key, digest_of
 
 # Keys are found by the start of their digest and compared whole. Who tries secrets cannot steer the digest, so what
@@ -18,11 +19,12 @@ _UNREAD = -1
 class KeyRing:
     """Asked at every request: a few microseconds as long as the file is what it was, read anew when it changed.
 
-    For one thread.
+    `listed`: keys that are valid besides, unless the file says that one of them is revoked. For one thread.
     """
 
-    def __init__(self, file: KeyFile) -> None:
+    def __init__(self, file: KeyFile, listed: KeyList | None = None) -> None:
         file.make()
+        self._listed = listed
         self._path = file.path
         self._db: sqlite3.Connection | None = None
         self._place: tuple[int, int] | None = None
@@ -50,9 +52,9 @@ class KeyRing:
         try:
             db = self._opened()
             version = db.execute("PRAGMA data_version").fetchone()[0] if db else 0
-            if version != self._version:
-                keys = read_keys(db) if db else iter(())
-                self._keys = _by_start(key for key in keys if key.revoked is None)
+            listed, changed = self._listed.keys() if self._listed else ([], False)
+            if changed or version != self._version:
+                self._keys = _by_start(_valid(list(read_keys(db)) if db else [], listed))
                 self._version = version
         except sqlite3.OperationalError as exc:
             if "locked" not in str(exc):
@@ -68,6 +70,12 @@ class KeyRing:
             address = f"file:{quote(str(self._path))}?mode=ro"
             self._db = sqlite3.connect(address, uri=True, timeout=0, check_same_thread=False)
         return self._db
+
+
+def _valid(kept: list[Key], listed: list[Key]) -> Iterator[Key]:
+    yield from (key for key in kept if key.revoked is None)
+    known = {key.digest for key in kept}
+    yield from (key for key in listed if key.digest not in known)
 
 
 def _place(path: Path) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from visage.access.audit import SERVICE_LOG, Audit, audit_of
 from visage.access.keyfile import KeyFile
+from visage.access.keylist import KeyList
 from visage.access.keys import Key, Scope
 from visage.access.rates import Buckets
 from visage.access.ring import KeyRing
@@ -107,9 +108,11 @@ class OpenGate:
 class KeyGate:
     """AUTH=keys."""
 
-    def __init__(self, file: KeyFile, buckets: Buckets, audit: Audit, *, metrics_public: bool) -> None:
+    def __init__(
+        self, file: KeyFile, buckets: Buckets, audit: Audit, *, metrics_public: bool, listed: KeyList | None = None
+    ) -> None:
         self._file = file
-        self._ring = KeyRing(file)
+        self._ring = KeyRing(file, listed)
         self._buckets = buckets
         self._audit = audit
         self._metrics_public = metrics_public
@@ -189,12 +192,13 @@ def _audited(
 
 
 def gate_of(settings: Settings) -> Gate:
-    """Raises ConfigurationError where the keys' file or the audit log cannot be used."""
+    """Raises ConfigurationError where a file of keys or the audit log cannot be used."""
     if not settings.asks_for_keys:
         return OpenGate(audit_of(settings.audit_log))
     file, buckets = KeyFile(settings.data_dir), Buckets(settings.data_dir / "rates")
     audit = audit_of(settings.audit_log or SERVICE_LOG)
-    gate = KeyGate(file, buckets, audit, metrics_public=settings.metrics_public)
+    listed = KeyList(settings.auth_keys_file) if settings.auth_keys_file is not None else None
+    gate = KeyGate(file, buckets, audit, metrics_public=settings.metrics_public, listed=listed)
     if not len(gate):
         log.warning("AUTH=keys, and there is no key yet: visage keys add NAME --scopes read,write")
     return gate

@@ -62,6 +62,7 @@ class Galleries:
             if self._store is None:
                 try:
                     self._store = self._opener(self._where)
+                    self._pool.submit(warm_up, self._store)  # while the first persons are enrolled
                 except ConfigurationError as error:
                     raise StoreUnavailable(str(error), retry_after=60) from error
             return self._store

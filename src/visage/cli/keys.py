@@ -1,4 +1,4 @@
-"""The keys of AUTH=keys: make one, list them, take one back."""
+"""The keys of AUTH=keys: make one, list them, hand them on, take one back."""
 
 import argparse
 import getpass
@@ -10,12 +10,13 @@ from typing import Any
 
 from visage.access.audit import SERVICE_LOG, audit_of
 from visage.access.keyfile import KeyFile
+from visage.access.keylist import line_of
 from visage.access.keys import SCOPES, Key, rate_of, scopes_of
 from visage.cli import table
 from visage.errors import ConfigurationError
 from visage.settings import Settings
 
-ABOUT = "Add, list and revoke the keys that AUTH=keys asks for."
+ABOUT = "Add, list, export and revoke the keys that AUTH=keys asks for."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     adding.add_argument("--rate", default="", help="requests a minute, as 60/min (any number)")
     listing = command("list", _list, "Every key and when it was last used; no secret.")
     listing.add_argument("--json", action="store_true", help="for programs")
+    command("export", _export, "Write every valid key as a line for AUTH_KEYS_FILE: its hash, not its secret.")
     command("revoke", _revoke, "Take a key back; a running service knows at its next request.").add_argument(
         "key", help="its name or id"
     )
@@ -84,6 +86,13 @@ def _list(given: argparse.Namespace) -> int:
     head = ("id", "name", "scopes", "collections", "rate", "created", "last used", "revoked")
     rows = [[_cell(value) for value in _shown(key).values()] for key in keys]
     print(table.lines(head, rows) if keys else "no keys yet: visage keys add NAME --scopes read,write")
+    return 0
+
+
+def _export(given: argparse.Namespace) -> int:
+    for key in _file(Settings.load()[0]).all():
+        if key.revoked is None:
+            print(line_of(key))
     return 0
 
 

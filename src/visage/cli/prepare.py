@@ -7,6 +7,7 @@ import os
 import time
 
 from visage import logs, runtime
+from visage.search.embedded.ranking import compile_kernels
 from visage.settings import Settings
 
 ABOUT = "Prepare the networks named by the settings and compile what is compiled, then exit."
@@ -31,5 +32,6 @@ def run(given: argparse.Namespace) -> int:
     engines = runtime.choose_engines(settings, runtime.prepare(settings), again=given.again)
     opened = runtime.open_runtime(settings, runtime.Unwatched(), engines)
     asyncio.run(opened.aclose())
+    compile_kernels()
     log.info("prepared in %.1f s", time.monotonic() - started)
     return 0

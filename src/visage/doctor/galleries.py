@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from visage.access.keyfile import FILE, KeyFile
+from visage.access.keylist import KeyList
 from visage.doctor.finding import Finding, amount
 from visage.errors import ConfigurationError
 from visage.settings import Settings
 
 _MOUNTS = Path("/proc/self/mountinfo")
 # Where locks of one machine are not seen by the next, and memory that files are mapped into is not shared.
-_SHARES = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.s3fs"}
-)
+_SHARES = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.s3fs"})
 
 
 def data(folder: Path) -> Iterator[Finding]:
@@ -45,11 +44,15 @@ def access(settings: Settings) -> Iterator[Finding]:
         return
     file = settings.data_dir / FILE
     valid = [key for key in KeyFile(settings.data_dir).all() if key.revoked is None] if file.is_file() else []
+    where = str(file)
+    if settings.auth_keys_file is not None:
+        valid += KeyList(settings.auth_keys_file).keys()[0]
+        where += f" and {settings.auth_keys_file}"
     if valid:
-        yield Finding("access", "good", f"AUTH=keys, {len(valid)} valid in {file}")
+        yield Finding("access", "good", f"AUTH=keys, {len(valid)} valid in {where}")
     else:
         remedy = "visage keys add NAME --scopes read,write"
-        yield Finding("access", "doubtful", f"AUTH=keys, and none is valid in {file}", remedy)
+        yield Finding("access", "doubtful", f"AUTH=keys, and none is valid in {where}", remedy)
 
 
 def _kind(folder: Path) -> str:

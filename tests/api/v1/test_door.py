@@ -26,9 +26,11 @@ class Slow(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
+        self.asked = threading.Event()
         self.let_go = threading.Event()
 
     def persons(self, *given: Any, **more: Any) -> Any:
+        self.asked.set()
         assert self.let_go.wait(30)
         return super().persons(*given, **more)
 
@@ -84,8 +86,16 @@ def test_no_place_no_entry(tmp_path: Path) -> None:
     store = Slow()
     with running(tmp_path / "d", store, MAX_REQUESTS="1") as url, ThreadPoolExecutor(1) as pool:
         httpx.post(f"{url}/v1/collections", json={"name": "staff"})
-        waiting = pool.submit(httpx.get, f"{url}/v1/collections/staff/persons", timeout=60)
-        wait_ready(lambda: httpx.get(f"{url}/v1/collections").status_code == 503)
+
+        def let_in() -> httpx.Response:
+            """An answer is there before its place is free again."""
+            while (answer := httpx.get(f"{url}/v1/collections/staff/persons", timeout=60)).status_code == 503:
+                time.sleep(0.01)
+            return answer
+
+        waiting = pool.submit(let_in)
+        assert store.asked.wait(30)
+        assert httpx.get(f"{url}/v1/collections").status_code == 503
         store.let_go.set()
         assert waiting.result().status_code == 200
 

@@ -93,6 +93,13 @@ class Ranker:
         self._pool.shutdown()
 
 
+def compile_kernels() -> None:
+    """So that no search of this installation has to."""
+    ranker = Ranker()
+    ranker.warm_up()
+    ranker.close()
+
+
 def _best_of(blocks: Sequence[tuple[Rows, int]], asked: Asked) -> Best:
     best = Best.none(asked)
     scratch = np.empty(len(asked.probes) * _BLOCK, np.float32)
