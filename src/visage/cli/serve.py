@@ -78,7 +78,7 @@ def _serve_here(settings: Settings, engines: Standings, listening: socket.socket
         if state.failure is not None:
             end()
         else:
-            log.info("visage is ready: %s (try it: %s/docs)", address, address)
+            log.info("visage is ready: %s (try it: %s/ui; the API: %s/docs)", address, address, address)
 
     app = create_app(settings, opener=partial(open_runtime, engines=engines), opened=opened, lost=partial(_later, end))
     server = uvicorn.Server(server_config(settings, app))
