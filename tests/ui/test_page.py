@@ -435,43 +435,50 @@ def test_the_keyboard_reaches_everything(open_page: Any) -> None:
     assert set(every) - {"Skip to content"} <= reached
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_phone_and_wide(open_page: Any, theme: str) -> None:
-    for width, height, name in ((360, 740, "phone"), (1720, 1000, "wide")):
-        page: Page = open_page(width, height, theme)
-        make_collection(page, f"{name}-{theme}")
-        enrol(page, "Grace Hopper", HOPPER)
-        page.shot(f"{name}-{theme}-enrol")
-        for place, wait in (
-            ("collections", ".card"),
-            (f"collections/{name}-{theme}", ".person .crop img"),
-            (f"collections/{name}-{theme}/import", ".drop"),
-            ("status", ".spark .line"),
-            ("compare", ".drop"),
-            ("try", ".drop"),
-            (f"collections/{name}-{theme}/search", ".drop"),
-        ):
-            page.go(place)
-            page.page.locator(wait).first.wait_for(state="attached")
-            assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
-                f"{place} is wider than {width} px"
-            )
-            page.shot(f"{name}-{theme}-{place.split('/')[-1]}")
-        choose(page, GROUP)
-        has(page, ".probe", 24)
-        page.page.locator(".match .crop img").first.wait_for()
-        page.shot(f"{name}-{theme}-found", full=False)
-        page.go("try")
-        choose(page, GROUP)
-        text(page, "h2", "24 faces found")
-        assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        page.shot(f"{name}-{theme}-crowd")
-        page.go("compare")
-        choose(page, HOPPER, zone=".side:nth-child(1)")
-        choose(page, GROUP, zone=".side:nth-child(2)")
-        page.page.locator(".scale").wait_for()
-        assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        page.shot(f"{name}-{theme}-compared")
+@pytest.mark.parametrize(
+    ("width", "height", "name", "theme"),
+    [
+        (360, 740, "phone", "dark"),
+        (1720, 1000, "wide", "light"),
+        pytest.param(360, 740, "phone", "light", marks=pytest.mark.slow),
+        pytest.param(1720, 1000, "wide", "dark", marks=pytest.mark.slow),
+    ],
+)
+def test_phone_and_wide(open_page: Any, width: int, height: int, name: str, theme: str) -> None:
+    page: Page = open_page(width, height, theme)
+    make_collection(page, f"{name}-{theme}")
+    enrol(page, "Grace Hopper", HOPPER)
+    page.shot(f"{name}-{theme}-enrol")
+    for place, wait in (
+        ("collections", ".card"),
+        (f"collections/{name}-{theme}", ".person .crop img"),
+        (f"collections/{name}-{theme}/import", ".drop"),
+        ("status", ".spark .line"),
+        ("compare", ".drop"),
+        ("try", ".drop"),
+        (f"collections/{name}-{theme}/search", ".drop"),
+    ):
+        page.go(place)
+        page.page.locator(wait).first.wait_for(state="attached")
+        assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            f"{place} is wider than {width} px"
+        )
+        page.shot(f"{name}-{theme}-{place.split('/')[-1]}")
+    choose(page, GROUP)
+    has(page, ".probe", 24)
+    page.page.locator(".match .crop img").first.wait_for()
+    page.shot(f"{name}-{theme}-found", full=False)
+    page.go("try")
+    choose(page, GROUP)
+    text(page, "h2", "24 faces found")
+    assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.shot(f"{name}-{theme}-crowd")
+    page.go("compare")
+    choose(page, HOPPER, zone=".side:nth-child(1)")
+    choose(page, GROUP, zone=".side:nth-child(2)")
+    page.page.locator(".scale").wait_for()
+    assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.shot(f"{name}-{theme}-compared")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
