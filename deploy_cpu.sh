@@ -12,7 +12,7 @@ start_port=${start_port:-18081}
 # The address that they are published on; 0.0.0.0 is for everybody who reaches this machine.
 publish=${publish:-127.0.0.1}
 # Who may ask: off, everybody who reaches that address; keys, whoever shows one (visage keys add). Unset it is off on 127.0.0.1,
-# and has to be said for any other address.
+# and has to be said, here or in env_file, for any other address.
 auth=${auth:-}
 # A volume's name, or a folder (which uid 10001 may write to), for networks.
 models=${models:-visage-models}

@@ -50,8 +50,9 @@ place() {
     esac
 }
 
-# Containers listen on all of their addresses: who may ask is decided by where they are published.
+# Containers listen on all of their addresses: who may ask is decided by where they are published, unless a value or env_file says it.
 access() {
+    if [ -z "$auth" ] && [ -n "$env_file" ] && grep -q '^AUTH=.' "$(place "$env_file")" 2>/dev/null; then return; fi
     case "$auth" in
     off | keys) return ;;
     "") ;;
@@ -70,8 +71,9 @@ settings() {
         "MAX_SIZE=$max_size" "DET_BATCH_SIZE=$det_batch_size" "REC_BATCH_SIZE=$rec_batch_size"
         "DEF_DET_THRESH=$det_thresh" "DEF_RETURN_FACE_DATA=$return_face_data" "DEF_RETURN_LANDMARKS=$return_landmarks"
         "DEF_EXTRACT_EMBEDDING=$extract_embeddings" "DEF_EXTRACT_GA=$detect_ga" "DEF_DETECT_MASKS=$detect_masks"
-        "DEF_API_VER=$api_ver" "LOG_LEVEL=$log_level" "AUTH=$auth"
+        "DEF_API_VER=$api_ver" "LOG_LEVEL=$log_level"
     )
+    if [ -n "$auth" ]; then pairs+=("AUTH=$auth"); fi
     if [ -n "$accept_licences" ]; then pairs+=("ACCEPT_LICENCES=$accept_licences"); fi
     if [ "$KIND" = trt ]; then pairs+=("FORCE_FP16=$force_fp16"); fi
     ENVIRONMENT=()
@@ -98,7 +100,6 @@ deploy() {
     done
     whole n_workers 1
     whole start_port 1
-    access
     local gpus=0
     if [ "$KIND" = trt ]; then
         whole n_gpu 1
@@ -111,6 +112,7 @@ deploy() {
         stop_all
         return
     fi
+    access
     [ -n "$DRY" ] || check_gpus "$gpus"
     settings
     if [ -n "$DRY$build" ] || ! docker image inspect "$IMAGE" >/dev/null 2>&1; then

@@ -1,4 +1,6 @@
 import json
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,23 @@ def test_another_file_in_its_place_counts_at_the_next_question(
     ring.close()
 
 
+def test_a_change_that_meets_a_locked_database_counts_once_that_is_free(
+    tmp_path: Path, made: tuple[Key, str], listed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = KeyRing(KeyFile(tmp_path / "data"), KeyList(listed))
+    assert ring.find(made[1]) is not None
+
+    def locked(_: sqlite3.Connection) -> Iterator[Key]:
+        raise sqlite3.OperationalError("database is locked")
+
+    listed.write_text("\n", "utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr("visage.access.ring.read_keys", locked)
+        assert ring.find(made[1]) is not None
+    assert ring.find(made[1]) is None
+    ring.close()
+
+
 @pytest.mark.parametrize("gone", [True, False])
 def test_one_that_breaks_later_changes_nothing_and_is_told(
     tmp_path: Path, made: tuple[Key, str], listed: Path, caplog: pytest.LogCaptureFixture, gone: bool
@@ -92,6 +111,12 @@ def test_one_that_breaks_later_changes_nothing_and_is_told(
         ({"scopes": ["all"]}, "scopes are read, write, admin"),
         ({"scopes": []}, "scopes are"),
         ({"rate": "often"}, "often"),
+        ({"rate": -5}, "-5"),
+        ({"id": "../../etc/x"}, "an id is of"),
+        ({"id": 7}, "line 2"),
+        ({"scopes": "read"}, "a list of texts"),
+        ({"collections": "staff"}, "a list of texts"),
+        ({"collections": None}, "a list of texts"),
     ],
     ids=str,
 )

@@ -35,11 +35,12 @@ for values in values gpu triton; do
     "$WORK/helm" template visage "$CHART" -f "$CHART/$values.yaml" --set ingress.enabled=true >"$WORK/$values.yaml"
     "$WORK/venv/bin/kubernetes-validate" --strict "$WORK/$values.yaml"
 done
-"$WORK/helm" template visage "$CHART" --set settings.AUTH=keys,keysSecret=visage-keys,data.existingClaim=galleries >"$WORK/keys.yaml"
+"$WORK/helm" template visage "$CHART" --set settings.AUTH=keys,keysSecret=visage-keys,data.existingClaim=galleries,replicas=1,autoscaling.enabled=false >"$WORK/keys.yaml"
 "$WORK/venv/bin/kubernetes-validate" --strict "$WORK/keys.yaml"
-for part in 'secretName: visage-keys' 'mountPath: /etc/visage/keys' 'name: AUTH_KEYS_FILE' 'name: METRICS_PUBLIC' 'claimName: galleries'; do
+for part in 'secretName: visage-keys' 'mountPath: /etc/visage/keys' 'name: AUTH_KEYS_FILE' 'name: METRICS_PUBLIC' 'claimName: galleries' 'type: Recreate'; do
     grep -q "$part" "$WORK/keys.yaml" || { echo "with keys the chart has no $part" >&2; exit 1; }
 done
+"$WORK/helm" template visage "$CHART" --set data.existingClaim=galleries >/dev/null 2>&1 && { echo "one claim for several replicas is taken" >&2; exit 1; }
 "$WORK/helm" template visage "$CHART" --set gpus=-1 >/dev/null 2>&1 && { echo "gpus=-1 is taken" >&2; exit 1; }
 "$WORK/helm" template visage "$CHART" --set replica=3 >/dev/null 2>&1 && { echo "replica=3, a misspelling, is taken" >&2; exit 1; }
 if command -v docker-compose >/dev/null; then

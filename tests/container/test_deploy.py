@@ -70,6 +70,18 @@ def test_who_may_ask_is_off_on_this_machine_and_has_to_be_said_for_others(script
     assert wrong.returncode == 1 and "auth=on" in wrong.stderr
 
 
+def test_who_may_ask_may_stand_in_the_file_of_settings(tmp_path: Path) -> None:
+    file = tmp_path / "more.env"
+    file.write_text("AUTH=keys\n", "utf-8")
+    for publish in ("127.0.0.1", "0.0.0.0"):
+        for command in commands("deploy_cpu.sh", publish=publish, env_file=str(file))[1:]:
+            assert "AUTH" not in environment(command)  # which would go before the file's
+            assert options(command, "--env-file") == [str(file)]
+    assert environment(commands("deploy_cpu.sh", auth="off", env_file=str(file))[1])["AUTH"] == "off"
+    file.write_text("AUTH=\n", "utf-8")
+    assert "publish=0.0.0.0" in run("deploy_cpu.sh", "--dry-run", publish="0.0.0.0", env_file=str(file)).stderr
+
+
 def test_every_gpu_has_its_workers_on_ports_that_count_up() -> None:
     _, prepare, *workers = commands("deploy_trt.sh", n_gpu="2", n_workers="2", start_port="20000")
     assert options(prepare, "--gpus") == ["device=0"]
@@ -245,7 +257,7 @@ def test_networks_that_cannot_be_prepared_leave_what_runs_alone(machine: Machine
 
 def test_stop_stops_and_starts_nothing(machine: Machine) -> None:
     machine.has_docker(running="0a")
-    assert machine.run("deploy_trt.sh", "--stop").returncode == 0
+    assert machine.run("deploy_trt.sh", "--stop", publish="0.0.0.0").returncode == 0  # whoever may ask: they end
     assert [call[1] for call in machine.calls] == ["ps", "stop", "rm"]
 
 

@@ -5,15 +5,17 @@ A line a key, JSON, as `visage keys export` writes them: the secret's sha256, no
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
-from visage.access.keys import Key, scopes_of
+from visage.access.keys import Key, rate_of, scopes_of
 from visage.errors import ConfigurationError
 
 log = logging.getLogger("visage.access")
 
 _SHA256 = 32  # bytes
+_ID = re.compile(r"[\w-]{1,64}", re.ASCII)  # it names a file: that of the key's rate
 
 
 class KeyList:
@@ -79,16 +81,25 @@ def _key(path: Path, number: int, line: str) -> Key:
         digest = bytes.fromhex(told["sha256"])
         if len(digest) != _SHA256:
             raise ValueError("sha256 has 64 hexadecimal digits")
+        if not _ID.fullmatch(told["id"]):
+            raise ValueError("an id is of letters, digits, _ and -")
         return Key(
-            str(told["id"]),
+            told["id"],
             str(told["name"]),
             digest,
-            scopes_of(told["scopes"]),
-            frozenset(map(str, told.get("collections", ()))),
-            int(told.get("rate", 0)),
+            scopes_of(_list(told["scopes"])),
+            frozenset(_list(told.get("collections", []))),
+            rate_of(str(told.get("rate", 0))),
             float(told.get("created", 0)),
         )
     except (ValueError, TypeError, KeyError, AttributeError, ConfigurationError) as exc:
         why = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
         remedy = "`visage keys export` writes such lines"
         raise ConfigurationError(f"AUTH_KEYS_FILE={path}, line {number}: {why}; {remedy}") from exc
+
+
+def _list(told: Any) -> list[str]:
+    """A text alone would be taken for its letters."""
+    if not isinstance(told, list) or not all(isinstance(word, str) for word in told):
+        raise ValueError(f"a list of texts is expected; not {told!r}")
+    return told

@@ -53,7 +53,9 @@ class KeyRing:
             db = self._opened()
             version = db.execute("PRAGMA data_version").fetchone()[0] if db else 0
             listed, changed = self._listed.keys() if self._listed else ([], False)
-            if changed or version != self._version:
+            if changed:
+                self._version = _UNREAD  # until both were read: the file may be locked just now
+            if version != self._version:
                 self._keys = _by_start(_valid(list(read_keys(db)) if db else [], listed))
                 self._version = version
         except sqlite3.OperationalError as exc:
