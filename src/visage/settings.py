@@ -28,7 +28,7 @@ IGNORED = {
 _LEAST_SIDE = 32
 
 # Values that may be secrets: no message repeats them.
-_SECRET = frozenset({"DEF_IMG_REQ_HEADERS"})
+_SECRET = frozenset({"DEF_IMG_REQ_HEADERS", "MILVUS_TOKEN"})
 
 
 def _none(value: Any) -> Any:
@@ -292,6 +292,20 @@ class Settings(BaseModel):
         "Folder of the galleries, and of what else the service remembers; made at the first write",
         "DATA_DIR",
     )
+    milvus_uri: Annotated[str | None, BeforeValidator(_none)] = _setting(
+        None,
+        "Milvus that keeps the galleries, not DATA_DIR: http://HOST:19530, https://…, or a file of Milvus Lite, *.db",
+        "MILVUS_URI",
+    )
+    milvus_token: str = _setting("", "Token of Milvus, as USER:PASSWORD", "MILVUS_TOKEN")
+    milvus_db_name: str = _setting("", "Database of Milvus; unset means its default one", "MILVUS_DB_NAME")
+    milvus_timeout: float = _setting(
+        10.0,
+        "Seconds that a call to Milvus may take, all attempts together, before 503",
+        "MILVUS_TIMEOUT",
+        gt=0,
+        le=600,
+    )
     same_threshold: _Threshold = _setting(
         None,
         "Cosine from which on two faces are one person's, where a request does not say; None: the catalogue's for the "
@@ -396,6 +410,14 @@ class Settings(BaseModel):
     @property
     def asks_for_keys(self) -> bool:
         return self.auth == "keys"
+
+    @property
+    def galleries_place(self) -> str:
+        """Where galleries are, as `visage.search.places` reads it."""
+        uri = self.milvus_uri
+        if uri is None:
+            return str(self.data_dir)
+        return uri if uri.startswith(("http://", "https://", "milvus:")) else f"milvus:{uri}"
 
     def check_auth(self) -> None:
         """Raises ConfigurationError where other machines may come in and nobody has said who of them may do what."""

@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,21 @@ def test_a_network_share_is_doubtful(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert data(folder).verdict == "good"
     mounts.unlink()
     assert data(folder).verdict == "good"
+
+
+def test_milvus_is_told_where_it_keeps_the_galleries(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(**environ: str) -> list[Finding]:
+        return list(galleries.milvus(settings_of(**environ)))
+
+    assert found() == []
+    monkeypatch.setattr(galleries, "find_spec", lambda _: None)
+    (absent,) = found(MILVUS_URI="galleries.db")
+    assert absent.verdict == "doubtful" and absent.remedy == "pip install visage[milvus]"
+    monkeypatch.setattr(galleries, "find_spec", lambda _: object())
+    assert found(MILVUS_URI="/x/galleries.db")[0].what == "Milvus Lite in /x/galleries.db, for one process"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        (there,) = found(MILVUS_URI=f"http://127.0.0.1:{port}")
+        assert there.verdict == "good" and there.what == f"127.0.0.1:{port} listens"
+    (gone,) = found(MILVUS_URI=f"http://127.0.0.1:{port}")
+    assert gone.verdict == "doubtful" and "503" in gone.remedy

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from visage.faces import Floats
-from visage.search.base import Enrolment, NewCollection, NewFace, NewPerson, Recogniser
+from visage.search.base import Enrolment, NewCollection, NewFace, NewPerson, Question, Recogniser, Store
 from visage.search.embedded import EmbeddedStore
 
 DIMENSION = 16
@@ -28,6 +28,12 @@ def enrolment(person: str, faces: Sequence[tuple[str, Floats]] = (), **others: A
 def many(vectors: Floats, prefix: str = "") -> list[Enrolment]:
     """A person a vector: p0 with f0, and so on."""
     return [enrolment(f"{prefix}p{i}", [(f"{prefix}f{i}", v)], metadata={"n": i}) for i, v in enumerate(vectors)]
+
+
+def ids(store: Store, probe: Floats, name: str = "staff", **asked: Any) -> list[str]:
+    """Who is found, best first."""
+    (matches,) = store.search(name, probe[None], Question(**asked))
+    return [match.person.id for match in matches]
 
 
 @contextmanager

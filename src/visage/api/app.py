@@ -28,7 +28,7 @@ from visage.api.v1 import PREFIX, add_v1, is_streamed
 from visage.errors import VisageError
 from visage.memory import give_back
 from visage.runtime import Runtime, RuntimeWatcher, open_runtime
-from visage.search.places import open_place
+from visage.search.places import Milvus, open_place
 from visage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,6 @@ _TIDY_SECONDS = 5.0
 
 # How long after a deletion the store rids its files of what was deleted.
 _COMPACT_SECONDS = 120.0
-
-_OPEN_STORE = partial(open_place, compact_after=_COMPACT_SECONDS)
 
 Open = Callable[[Settings, RuntimeWatcher], Runtime]
 Notify = Callable[[State], None]
@@ -59,15 +57,15 @@ def create_app(
     *,
     opener: Open = open_runtime,
     opened: Notify = lambda _: None,
-    stores: StoreOpener = _OPEN_STORE,
+    stores: StoreOpener | None = None,
     lost: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """An application that opens its runtime when it starts, in a thread: /health answers meanwhile.
 
     `opened` is told when the runtime is ready or has failed, `lost` when only another process can answer; `stores`
-    opens the galleries when they are first needed.
+    opens the galleries when they are first needed (as the settings say).
     """
-    galleries = Galleries(str(settings.data_dir), stores)
+    galleries = Galleries(settings.galleries_place, stores or _opener_of(settings))
     keys = Keys(settings.data_dir / "idempotency.db")
     state = State(settings, Metrics(), gate_of(settings), galleries, keys, on_loss=lost)
 
@@ -104,6 +102,11 @@ def create_app(
     _add_middleware(app, state)
     add_pages(app)
     return app
+
+
+def _opener_of(settings: Settings) -> StoreOpener:
+    milvus = Milvus(settings.milvus_token, settings.milvus_db_name, settings.milvus_timeout)
+    return partial(open_place, compact_after=_COMPACT_SECONDS, milvus=milvus)
 
 
 def _add_middleware(app: FastAPI, state: State) -> None:

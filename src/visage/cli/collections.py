@@ -12,7 +12,7 @@ from visage.cli.offline import embedder
 from visage.search.base import Collection, Store
 from visage.search.migrating import migrate
 from visage.search.moving import move
-from visage.search.places import open_place
+from visage.search.places import Milvus, open_place
 from visage.settings import Settings
 
 ABOUT = "List, compact, move and migrate collections of faces."
@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     moving.set_defaults(run_collections=_move)
     moving.add_argument("name")
-    moving.add_argument("--from", dest="source", metavar="PLACE", help="DATA_DIR unless given")
+    moving.add_argument("--from", dest="source", metavar="PLACE", help="the settings' own unless given")
     moving.add_argument("--to", dest="target", metavar="PLACE", required=True)
     moving.add_argument("--as", dest="new_name", metavar="NAME", help="the copy's name")
     migrating = commands.add_parser(
@@ -65,7 +65,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _list(given: argparse.Namespace, settings: Settings) -> int:
-    with _opened(given.at or str(settings.data_dir)) as store:
+    with _opened(given.at, settings) as store:
         rows = [
             (c.name, c.recogniser.name, c.recogniser.dimension, c.precision, c.index, c.persons, c.faces)
             for c in _every(store)
@@ -75,13 +75,13 @@ def _list(given: argparse.Namespace, settings: Settings) -> int:
 
 
 def _compact(given: argparse.Namespace, settings: Settings) -> int:
-    with _opened(given.at or str(settings.data_dir)) as store:
+    with _opened(given.at, settings) as store:
         store.compact()
     return 0
 
 
 def _move(given: argparse.Namespace, settings: Settings) -> int:
-    with _opened(given.source or str(settings.data_dir)) as source, _opened(given.target) as target:
+    with _opened(given.source, settings) as source, _opened(given.target, settings) as target:
         moved = move(source, target, given.name, new_name=given.new_name, told=_told)
     print(
         f"{given.new_name or given.name}: {moved.persons} persons with {moved.faces} faces are in {given.target}; "
@@ -91,7 +91,7 @@ def _move(given: argparse.Namespace, settings: Settings) -> int:
 
 
 def _migrate(given: argparse.Namespace, settings: Settings) -> int:
-    with _opened(given.at or str(settings.data_dir)) as store:
+    with _opened(given.at, settings) as store:
         store.collection(given.name)  # before networks are loaded for nothing
         with embedder(settings) as networks:
             found = migrate(store, given.name, given.new_name, networks.recogniser(), networks.embed, told=_embedded)
@@ -124,8 +124,10 @@ def _every(store: Store) -> Iterator[Collection]:
 
 
 @contextmanager
-def _opened(place: str) -> Iterator[Store]:
-    store = open_place(place)
+def _opened(place: str | None, settings: Settings) -> Iterator[Store]:
+    """The settings' own where none is named."""
+    milvus = Milvus(settings.milvus_token, settings.milvus_db_name, settings.milvus_timeout)
+    store = open_place(place or settings.galleries_place, milvus=milvus)
     try:
         yield store
     finally:

@@ -31,6 +31,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from _of_networks(settings, catalogue) if catalogue is not None else ()
     yield from _guarded("engines", partial(computing.engines, settings, catalogue))
     yield from _guarded("gpu", partial(computing.gpu, settings))
+    yield from _guarded("milvus", partial(galleries.milvus, settings))
     yield from _guarded("access", partial(galleries.access, settings))
     yield from _guarded("port", partial(machine.port, settings.host, settings.port))
 

@@ -2,14 +2,20 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from visage.access.keyfile import FILE, KeyFile
 from visage.access.keylist import KeyList
 from visage.doctor.finding import Finding, amount
 from visage.errors import ConfigurationError
 from visage.settings import Settings
+
+_INSTALL = "pip install visage[milvus]"
+_WAIT = 2.0  # seconds for a server to take a connection
 
 _MOUNTS = Path("/proc/self/mountinfo")
 # Where locks of one machine are not seen by the next, and memory that files are mapped into is not shared.
@@ -31,6 +37,27 @@ def data(folder: Path) -> Iterator[Finding]:
     else:
         made = "" if folder.is_dir() else " will be made,"
         yield Finding("data folder", "good", f"{folder},{made} {amount(shutil.disk_usage(there).free)} free")
+
+
+def milvus(settings: Settings) -> Iterator[Finding]:
+    """Of the Milvus that keeps the galleries, if one does: its client, and whether somebody listens there."""
+    if settings.milvus_uri is None:
+        return
+    if find_spec("pymilvus") is None:
+        yield Finding("milvus", "doubtful", "its client is not installed: galleries would answer 503", _INSTALL)
+        return
+    where = urlsplit(settings.galleries_place)
+    if where.scheme == "milvus":
+        yield Finding("milvus", "good", f"Milvus Lite in {where.path}, for one process")
+        return
+    port = where.port or (443 if where.scheme == "https" else 19530)
+    try:
+        socket.create_connection((where.hostname or "", port), timeout=_WAIT).close()
+    except OSError as exc:
+        remedy = "start it, or mend MILVUS_URI; until then galleries answer 503 and pictures are answered as ever"
+        yield Finding("milvus", "doubtful", f"{where.hostname}:{port} does not answer: {exc.strerror or exc}", remedy)
+    else:
+        yield Finding("milvus", "good", f"{where.hostname}:{port} listens")
 
 
 def access(settings: Settings) -> Iterator[Finding]:

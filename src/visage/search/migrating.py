@@ -7,7 +7,7 @@ from itertools import islice
 from visage.errors import SearchError
 from visage.faces import Floats
 from visage.search.base import Enrolment, NewCollection, NewFace, NewPerson, Person, Question, Recogniser, Store
-from visage.search.moving import faces_of, names_of, persons_of, spread_out
+from visage.search.moving import names_of, people_of, spread_out
 
 _TOGETHER = 50  # persons
 
@@ -57,11 +57,9 @@ def migrate(
     elif store.collection(new_name).recogniser != recogniser:
         raise SearchError(f"{new_name!r} is there already, with vectors of another recogniser; give another name")
     found = Migrated()
-    people = persons_of(store, name)
+    people = people_of(store, name)
     while group := list(islice(people, _TOGETHER)):
-        store.enrol(
-            new_name, _embedded([(person, list(faces_of(store, name, person))) for person in group], embed, found)
-        )
+        store.enrol(new_name, _embedded(group, embed, found))
         found.persons += len(group)
         told(found.persons)
     return _verified(store, new_name, found)

@@ -1,12 +1,13 @@
 """A collection from one store into another, and whether it arrived: counts, vectors, and the answers to questions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 
 import numpy as np
 
 from visage.errors import SearchError
+from visage.faces import Floats
 from visage.search.base import (
     Enrolment,
     Index,
@@ -22,6 +23,7 @@ from visage.search.base import (
 )
 
 _TOGETHER = 500
+_NOBODY: tuple[str | None, Iterator[tuple[Person, StoredFace, Floats]]] = (None, iter(()))
 # So many faces are looked for in both stores, spread over the collection.
 _ASKED = 32
 _TOP = 5
@@ -82,26 +84,29 @@ def names_of(store: Store) -> set[str]:
 
 
 def _people(store: Store, name: str) -> Iterator[Enrolment]:
-    for person in persons_of(store, name):
-        yield Enrolment(NewPerson(person.id, person.name, person.metadata), list(faces_of(store, name, person)))
+    for person, faces in people_of(store, name):
+        yield Enrolment(NewPerson(person.id, person.name, person.metadata), faces)
 
 
-def persons_of(store: Store, name: str) -> Iterator[Person]:
-    """Everybody, those without a face too: in `export` these are not."""
+def people_of(store: Store, name: str) -> Iterator[tuple[Person, list[NewFace]]]:
+    """Everybody, with their faces by way of `export`, which is read as it comes: a question a person would take as long
+    as a store far away takes to answer. Those without a face are not in `export`, but here they are.
+    """
+    rows = groupby(store.export(name), key=lambda row: row[0].id)
+    owner, faces = next(rows, _NOBODY)
     after = ""
     while page := store.persons(name, after=after, limit=_TOGETHER):
-        yield from page
+        for person in page:
+            while owner is not None and owner < person.id:  # enrolled since
+                owner, faces = next(rows, _NOBODY)
+            theirs = list(_faces(store, name, faces)) if owner == person.id else []
+            yield person, theirs
         after = page[-1].id
 
 
-def faces_of(store: Store, name: str, person: Person) -> Iterator[NewFace]:
-    """All that was kept of a person's faces."""
-    after = ""
-    while page := store.faces(name, person.id, after=after, limit=_TOGETHER):
-        vectors = store.vectors(name, [face.id for face in page])
-        for face, vector in zip(page, vectors, strict=True):
-            yield NewFace(face.id, vector, face.about, store.crop(name, face.id) if face.has_crop else None)
-        after = page[-1].id
+def _faces(store: Store, name: str, rows: Iterable[tuple[Person, StoredFace, Floats]]) -> Iterator[NewFace]:
+    for _, face, vector in rows:
+        yield NewFace(face.id, vector, face.about, store.crop(name, face.id) if face.has_crop else None)
 
 
 def _verified(source: Store, name: str, target: Store, to: str) -> Moved:

@@ -1,6 +1,6 @@
 """Where galleries are: a folder, or what another store's address names."""
 
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
 
 from visage.errors import BackendUnavailable
@@ -8,38 +8,47 @@ from visage.search.base import Store
 
 FOLDER = "galleries"
 
-# Beginning of an address → what opens it: a function of the address. Loaded when it is asked for.
-OPENERS: dict[str, str] = {
-    "milvus:": "visage.search.milvus:open_store",
-    "http://": "visage.search.milvus:open_store",
-    "https://": "visage.search.milvus:open_store",
-}
+_MILVUS = "milvus:"
+_ADDRESSES = (_MILVUS, "http://", "https://")
 
 
-def open_place(place: str, *, compact_after: float | None = None) -> Store:
-    """The store at an address, or in a folder as DATA_DIR names one.
+@dataclass(frozen=True, slots=True)
+class Milvus:
+    """How one is asked. `seconds`: that a call may take."""
+
+    token: str = ""
+    database: str = ""
+    seconds: float = 10.0
+
+
+_USUAL = Milvus()
+
+
+def open_place(place: str, *, compact_after: float | None = None, milvus: Milvus = _USUAL) -> Store:
+    """The store at an address (http://…, https://…, milvus:FILE for Milvus Lite), or in a folder as DATA_DIR names one.
 
     `compact_after`: seconds until an embedded store by itself takes what was deleted out of its files; None: never.
     Raises BackendUnavailable, StoreUnavailable.
     """
-    opener = _opener(place)
-    if opener is None:
+    if not _is_address(place):
         from visage.search.embedded import EmbeddedStore  # compiled kernels: only where they are needed
 
         return EmbeddedStore(Path(place) / FOLDER, compact_after=compact_after)
-    module, name = opener.split(":")
     try:
-        store: Store = getattr(import_module(module), name)(place.removeprefix("milvus:"))
+        from visage.search.milvus import open_store
+
+        return open_store(
+            place.removeprefix(_MILVUS), token=milvus.token, database=milvus.database, seconds=milvus.seconds
+        )
     except ImportError as exc:
         raise BackendUnavailable(
             f"{place}: its store is not installed ({exc.name}): pip install visage[milvus]"
         ) from exc
-    return store
 
 
 def is_begun(place: str) -> bool:
     """Whether something was kept there already, as far as that is seen without a connection."""
-    return _opener(place) is None and (Path(place) / FOLDER).is_dir()
+    return not _is_address(place) and (Path(place) / FOLDER).is_dir()
 
 
 def warm_up(store: Store) -> None:
@@ -50,5 +59,5 @@ def warm_up(store: Store) -> None:
         store.warm_up()
 
 
-def _opener(place: str) -> str | None:
-    return next((path for start, path in OPENERS.items() if place.startswith(start)), None)
+def _is_address(place: str) -> bool:
+    return place.startswith(_ADDRESSES)

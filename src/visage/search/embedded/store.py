@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from visage.errors import AlreadyThere, EmbeddingMismatch, FaceMissing, SearchError
+from visage.errors import AlreadyThere, FaceMissing, SearchError
 from visage.faces import Floats
 from visage.search.base import (
     Collection,
@@ -48,11 +48,10 @@ from visage.search.embedded.segment import Rows, Unreadable
 from visage.search.embedded.upkeep import Upkeep
 from visage.search.embedded.writer import Writer
 from visage.search.filters import parse
+from visage.search.unit import hold_unit
 
 T = TypeVar("T")
 
-# How far from 1 the length of a vector may be that is called a unit vector.
-UNIT = 1e-3
 MOST_TOP = 10_000
 
 # A state is overtaken while it is read, or a segment replaced; seldom twice, never so often.
@@ -154,7 +153,7 @@ class EmbeddedStore:
     def enrol(self, name: str, enrolments: Sequence[Enrolment], /) -> list[tuple[Person, list[StoredFace]]]:
         dimension = self.collection(name).recogniser.dimension
         for enrolment in enrolments:
-            _hold_unit(f"person {enrolment.person.id!r}", [face.vector for face in enrolment.faces], dimension)
+            hold_unit(f"person {enrolment.person.id!r}", [face.vector for face in enrolment.faces], dimension)
         enrolled = self._writer.do(lambda connection: enrol(connection, name, enrolments))
         self._upkeep.wrote(sum(len(enrolment.faces) for enrolment in enrolments))
         return enrolled
@@ -241,7 +240,7 @@ class EmbeddedStore:
         for _ in range(_TRIES):
             try:
                 with self._reading(name) as (connection, state):
-                    _hold_unit("a probe", probes, state.collection.recogniser.dimension)
+                    hold_unit("a probe", probes, state.collection.recogniser.dimension)
                     searched = self._searched_of(state)
                     parts, version = searched.image.at(connection, state)
                     if version == state.version:
@@ -345,18 +344,3 @@ def _find_face(connection: sqlite3.Connection, state: State, face: str, columns:
     if row is None:
         raise FaceMissing(f"there is no face {face!r} in {state.collection.name!r}")
     return row
-
-
-def _hold_unit(whose: str, vectors: Sequence[Floats] | Floats, dimension: int) -> None:
-    """Raises EmbeddingMismatch."""
-    for vector in vectors:
-        if vector.shape != (dimension,):
-            raise EmbeddingMismatch(
-                f"{whose}: a vector of {vector.shape} numbers, where the collection's have {dimension}"
-            )
-    if not len(vectors):
-        return
-    lengths = np.linalg.norm(np.asarray(vectors, np.float32), axis=1)
-    if not (np.abs(lengths - 1) <= UNIT).all():  # a NaN is not
-        worst = float(lengths[np.argmax(np.nan_to_num(np.abs(lengths - 1), nan=np.inf))])
-        raise EmbeddingMismatch(f"{whose}: a vector of length {worst:.4g}, and not of unit length; divide by it")

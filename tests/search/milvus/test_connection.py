@@ -1,0 +1,169 @@
+import threading
+import time
+
+import pytest
+
+from tests.search.milvus.fake import FakeMilvus, Refused
+from visage.errors import SearchError, StoreUnavailable
+from visage.search.milvus import schema
+from visage.search.milvus.connection import Connection
+from visage.search.milvus.failures import Gone
+
+
+class Status:
+    """As a grpc.RpcError tells its code."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Broken(Refused):
+    def __init__(self, name: str) -> None:
+        super().__init__(0, "")
+        self.code = lambda: Status(name)  # type: ignore[assignment,return-value]  # grpc's is a function
+
+
+def test_what_fails_is_tried_again_while_there_is_time() -> None:
+    server = FakeMilvus()
+    connection = Connection(server.driver(), 5)
+    failures = iter([True, True, False])
+
+    def trouble(name: str) -> None:
+        if name == "moment" and next(failures):
+            raise Refused(101, "collection not loaded")
+
+    server.trouble = trouble
+    assert connection.moment() == 1
+    assert server.calls == ["moment"] * 3
+
+
+def test_a_collection_that_is_not_in_memory_is_loaded() -> None:
+    server = FakeMilvus()
+    connection = Connection(server.driver(), 5)
+    connection.make("visage_a_persons", schema.PERSONS)
+
+    def trouble(name: str) -> None:
+        if name == "query" and "load_collection" not in server.calls:
+            raise Refused(101, "collection not loaded")
+
+    server.trouble = trouble
+    assert connection.query("visage_a_persons", "", ["id"], 1) == []
+    assert server.calls[-3:] == ["query", "load_collection", "query"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "told", "said"),
+    [
+        (Refused(100, "can't find collection x"), Gone, "x"),
+        (Refused(4, "collection not found"), Gone, "not found"),
+        (Refused(1100, "the length (600) exceeds max length"), SearchError, "exceeds max length"),
+        (Refused(65535, "invalid index type: X"), SearchError, "invalid index type"),
+        (Refused(65535, "node offline at 10.0.0.7:21123"), StoreUnavailable, "does not answer, or not yet"),
+        (Refused(1, "Retry timeout"), StoreUnavailable, "does not answer"),
+        (Broken("UNAVAILABLE"), StoreUnavailable, "does not answer"),
+        (Broken("DEADLINE_EXCEEDED"), StoreUnavailable, "does not answer"),
+        (Broken("UNAUTHENTICATED"), StoreUnavailable, "MILVUS_TOKEN"),
+    ],
+)
+def test_failures_are_told_as_what_they_are_and_without_addresses(
+    failure: Exception, told: type[Exception], said: str
+) -> None:
+    server = FakeMilvus()
+
+    def trouble(name: str) -> None:
+        raise failure
+
+    connection = Connection(server.driver(), 0.2)
+    connection.tables()
+    server.trouble = trouble
+    began = time.monotonic()
+    with pytest.raises(told, match=said) as found:
+        connection.tables()
+    assert time.monotonic() - began < 1.5
+    assert "10.0.0.7" not in str(found.value)
+    assert isinstance(found.value, StoreUnavailable) is (told is StoreUnavailable)
+
+
+def test_many_callers_of_a_server_that_cannot_be_reached_do_not_wait_for_each_other() -> None:
+    server = FakeMilvus()
+
+    def trouble(name: str) -> None:
+        if name == "connect":
+            time.sleep(0.2)
+            raise Refused(1, "Fail connecting to server")
+
+    server.trouble = trouble
+    connection = Connection(server.driver(), 0.6)
+    took: list[float] = []
+
+    def ask() -> None:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            connection.tables()
+        took.append(time.monotonic() - began)
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(took) == 12 and max(took) < 2
+    server.trouble = lambda name: None
+    time.sleep(0.6)
+    assert connection.tables() == []
+    connection.close()
+    assert server.clients == 0
+    with pytest.raises(StoreUnavailable, match="closed"):
+        connection.tables()
+
+
+def test_calls_that_belong_together_have_the_time_of_one_unless_all_is_well() -> None:
+    server = FakeMilvus()
+    connection = Connection(server.driver(), 1.2)
+    connection.tables()
+    pauses = iter([0.8] * 3 + [1.1, 0.0])
+
+    def trouble(name: str) -> None:
+        time.sleep(next(pauses, 0.0))
+        if name == "has_collection":
+            raise Refused(101, "collection not loaded")
+
+    server.trouble = trouble
+    with connection.within():
+        for _ in range(3):
+            connection.tables()  # longer than the time of one, but each readily
+        connection.tables()  # not readily: what is left of the time is all there is
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            connection.has("x")
+        assert time.monotonic() - began < 0.5
+
+
+def test_a_mistake_in_the_program_is_not_taken_for_a_failure_of_the_server() -> None:
+    server = FakeMilvus()
+
+    def trouble(name: str) -> None:
+        raise TypeError("wrong")
+
+    connection = Connection(server.driver(), 5)
+    server.trouble = trouble
+    with pytest.raises(TypeError):
+        connection.tables()
+
+
+def test_large_writes_and_deletions_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeMilvus()
+    connection = Connection(server.driver(), 5)
+    connection.make("visage_a_persons", schema.PERSONS)
+    rows = [{"id": str(i), "key": i, "metadata": {}, "told": {}, "nothing": [1, 0]} for i in range(10)]
+    monkeypatch.setattr("visage.search.milvus.connection._MOST_BYTES", 3 * (1024 + 4 * 8))
+    server.calls.clear()
+    connection.write("visage_a_persons", rows, 8)
+    assert server.calls == ["upsert persons"] * 4
+    assert [len(connection.query("visage_a_persons", "", ["id"], 1, limit)) for limit in (3, 100)] == [3, 10]
+    pages = connection.pages("visage_a_persons", "key != 4", ["key"], 1, after="1", size=3)
+    assert [[row["key"] for row in page] for page in pages] == [[2, 3, 5], [6, 7, 8], [9]]
+    server.calls.clear()
+    connection.delete("visage_a_persons", [str(i) for i in range(8)], size=3)
+    assert server.calls == ["delete"] * 3
+    assert connection.count("visage_a_persons", "", 1) == 2
