@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from tests.support import REPO, SHARED, TESTDATA, Client, client_of, settings_of
 from visage.runtime import prepare
+
+# How long an example takes tells of the machine, and of who else is on it.
+settings.register_profile("visage", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("visage")
 
 
 @pytest.fixture(autouse=True)

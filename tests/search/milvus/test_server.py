@@ -37,7 +37,8 @@ class Worker:
         self.refused: list[float] = []
         self.ready = threading.Event()
         command = [sys.executable, "-m", "tests.search.milvus.worker", address, who, str(seconds), str(together)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPO / "src"), str(REPO)])}
+        paths = [str(REPO / "src"), str(REPO), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         self.process = subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self.process.stdout,))
