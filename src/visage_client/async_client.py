@@ -11,7 +11,7 @@ import httpx
 
 from visage_client import many, requests
 from visage_client.binding import method
-from visage_client.calls import Answer, Call, Form, Prepared
+from visage_client.calls import Answer, Call, Form, Lines, Prepared
 from visage_client.connection import DEFAULT_URL, address, answer_of, broken, headers_of, is_transient, request_of
 from visage_client.errors import Refused
 from visage_client.many import Gathered, Job, Work
@@ -176,13 +176,17 @@ class AsyncClient:
             raise answer.error()
         return call.parse(answer)
 
-    async def lines(self, prepared: Prepared) -> AsyncIterator[str]:
+    async def lines(self, prepared: Prepared) -> AsyncIterator[bytes]:
         """The lines of an answer, as they come; tried again only before the first."""
         response = await self._tried(lambda: self._begun(prepared))
         if not response.is_success:
             raise answer_of(response).error()
         try:
-            async for line in response.aiter_lines():
+            lines = Lines()
+            async for piece in response.aiter_bytes():
+                for line in lines.feed(piece):
+                    yield line
+            for line in lines.last():
                 yield line
         except httpx.HTTPError as error:
             raise broken(error, self.url) from error

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgpack
 
@@ -21,6 +21,8 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 _MSGPACK_TYPES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
+# A longer one would be refused by the service, or by what is before it.
+_LONGEST_QUERY = 4096
 _ACCEPT = {"msgpack": "application/x-msgpack, application/json;q=0.5", "json": JSON}
 
 
@@ -94,12 +96,28 @@ class Body:
         accept = {"Accept": _ACCEPT[form], **headers}
         if self.bare and images is not None and len(images) == 1 and isinstance(images[0], bytes):
             query = {name: _in_query(value) for name, value in values.items()}
-            return Prepared(method, path, query, {**accept, "Content-Type": _picture_type(images[0])}, images[0])
+            if len(urlencode(query)) <= _LONGEST_QUERY:
+                return Prepared(method, path, query, {**accept, "Content-Type": _picture_type(images[0])}, images[0])
         if images is not None:
             values["images"] = [written(image, as_json=form == "json") for image in images]
         if self.vectors is not None:
             values["vectors"] = [vector_in(vector, form) for vector in self.vectors]
         return Prepared(method, path, {}, {**accept, "Content-Type": content_type(form)}, content(values, form))
+
+
+class Lines:
+    """A body as it comes, cut into lines. These end in a newline, and in nothing else that names may hold."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        *whole, self._rest = (self._rest + piece).split(b"\n")
+        return whole
+
+    def last(self) -> list[bytes]:
+        """What stands without an end."""
+        return [self._rest] if self._rest else []
 
 
 def content(values: Any, form: Form) -> bytes:
@@ -128,7 +146,14 @@ def accepting(form: Form) -> dict[str, str]:
 
 
 def path_of(*parts: str) -> str:
-    """Of segments, each quoted: an id is never more than one."""
+    """Of segments, each quoted: an id is never more than one, nor less.
+
+    Raises ValueError for "", "." and "..", which every HTTP client takes out of a path before it sends it: what is left
+    would name something else.
+    """
+    for part in parts:
+        if part in ("", ".", ".."):
+            raise ValueError(f"{part!r} names no collection, person or face")
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
 

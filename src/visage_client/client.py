@@ -11,7 +11,7 @@ import httpx
 
 from visage_client import many, requests
 from visage_client.binding import method
-from visage_client.calls import Answer, Call, Form, Prepared
+from visage_client.calls import Answer, Call, Form, Lines, Prepared
 from visage_client.connection import DEFAULT_URL, address, answer_of, broken, headers_of, is_transient, request_of
 from visage_client.errors import Refused
 from visage_client.many import Gathered, Job, Work
@@ -165,13 +165,16 @@ class Client:
             raise answer.error()
         return call.parse(answer)
 
-    def lines(self, prepared: Prepared) -> Iterator[str]:
+    def lines(self, prepared: Prepared) -> Iterator[bytes]:
         """The lines of an answer, as they come; tried again only before the first."""
         response = self._tried(lambda: self._begun(prepared))
         if not response.is_success:
             raise answer_of(response).error()
         try:
-            yield from response.iter_lines()
+            lines = Lines()
+            for piece in response.iter_bytes():
+                yield from lines.feed(piece)
+            yield from lines.last()
         except httpx.HTTPError as error:
             raise broken(error, self.url) from error
         finally:

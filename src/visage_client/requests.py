@@ -453,7 +453,7 @@ class Stream(Generic[T]):
     """An answer of lines, read one by one; None for a line that says nothing."""
 
     prepared: Prepared
-    parse: Callable[[str], T | None]
+    parse: Callable[[bytes], T | None]
 
 
 def _page(

@@ -125,7 +125,9 @@ class Fake:
             case ("GET", ["export"]):
                 form = seen.query["vectors"]
                 rows = [self._exported(one, face, form) for one in people.values() for face in one["vectors"]]
-                return httpx.Response(200, content="".join(json.dumps(row) + "\n" for row in rows).encode())
+                return httpx.Response(
+                    200, content="".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+                )
             case ("POST", ["persons"]):
                 return told(seen, self._enrolled(people, seen.body, seen.body.get("id")), 201)
             case ("GET", ["persons"]):

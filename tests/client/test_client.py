@@ -218,6 +218,37 @@ def test_names_are_one_segment_of_the_path(client: Client, fake: Fake) -> None:
     assert fake.seen[0].path == "/v1/collections/..%2Finfo%3Fx%3D1%23"
 
 
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_what_would_name_something_else_is_not_sent(client: Client, fake: Fake, name: str) -> None:
+    """httpx takes these segments out: a person ".." would be the collection, a face ".." the person."""
+    for ask in (
+        lambda: client.delete_collection(name),
+        lambda: client.delete_person("staff", name),
+        lambda: client.delete_person(name, "grace"),
+        lambda: client.delete_face("staff", "grace", name),
+        lambda: client.change_person("staff", name, name="x"),
+    ):
+        with pytest.raises(ValueError, match="names no"):
+            ask()
+    assert fake.seen == []
+
+
+def test_names_may_hold_what_other_programs_take_for_the_end_of_a_line(client: Client) -> None:
+    name = "a\u2028b\u0085c\u2029d\x0be"
+    client.create_collection("staff")
+    client.enrol("staff", id="grace", name=name, images=[b"one"])
+    assert [row.person.name for row in client.export("staff")] == [name]
+
+
+def test_a_long_filter_goes_into_the_body(client: Client, fake: Fake) -> None:
+    client.create_collection("staff")
+    client.search("staff", images=b"one", where={"city": "Oslo"})
+    client.search("staff", images=b"one", where={"city": {"in": ["Oslo"] * 2000}})
+    short, long = fake.seen[-2:]
+    assert short.query["where"] and isinstance(short.body, bytes)
+    assert not long.query and long.body["where"] == {"city": {"in": ["Oslo"] * 2000}} and len(long.body["images"]) == 1
+
+
 # --- The compatible routes and the service itself
 
 

@@ -530,3 +530,12 @@ def test_nothing_that_axe_would_fault(open_page: Any, theme: str) -> None:
     page.page.get_by_role("button", name="New collection").click()
     check("dialog")
     assert found == []
+
+
+@pytest.mark.parametrize("place", ["collections/staff/persons/..", "collections/..", "collections/staff/persons/."])
+def test_an_address_that_would_name_something_else_shows_nothing_to_delete(open_page: Any, place: str) -> None:
+    page: Page = open_page()
+    make_collection(page)
+    page.page.goto(f"{page.url}/ui#/{place}")
+    text(page, "main", "names nothing here")
+    assert page.page.get_by_role("button", name="Delete").count() == 0

@@ -101,5 +101,12 @@ export async function persistent(method, path, how) {
   }
 }
 
-export const gallery = (name, rest = "") => `/v1/collections/${encodeURIComponent(name)}${rest}`;
-export const personPath = (name, id, rest = "") => gallery(name, `/persons/${encodeURIComponent(id)}${rest}`);
+/** One segment of a path. Browsers take "." and ".." out of it, in any spelling: what is left would name something else. */
+function segment(id) {
+  if (["", ".", ".."].includes(id)) throw new Problem(404, { type: "urn:visage:not-found", detail: t("error.name", { name: id }) });
+  return encodeURIComponent(id);
+}
+
+export const gallery = (name, rest = "") => `/v1/collections/${segment(name)}${rest}`;
+export const personPath = (name, id, rest = "") => gallery(name, `/persons/${segment(id)}${rest}`);
+export const facePath = (name, id, face, rest = "") => personPath(name, id, `/faces/${segment(face)}${rest}`);

@@ -2,7 +2,7 @@
 
 import { h, icon } from "./dom.js";
 import { t } from "./texts.js";
-import { blob, personPath } from "./api.js";
+import { blob, facePath } from "./api.js";
 
 const kept = new Map();
 const MOST = 500;
@@ -18,7 +18,7 @@ export function crop(collection, face, alt) {
     return frame;
   }
   frame.load = async () => {
-    const path = personPath(collection, face.person, `/faces/${encodeURIComponent(face.id)}/crop`);
+    const path = facePath(collection, face.person, face.id, "/crop");
     try {
       if (!kept.has(path)) keep(path, blob(path).then((png) => URL.createObjectURL(png)));
       frame.replaceChildren(h("img", { src: await kept.get(path), alt }));

@@ -11,7 +11,7 @@ export default {
   copy: "Copy", "copy.what": "Copy {what}", copied: "Copied", answer: "Answer (JSON)", characters: { one: "{n} character", other: "{n} characters" }, numbers: { one: "{n} number", other: "{n} numbers" },
   pause: "Pause", resume: "Go on", stop: "Stop", known: "Known", unknown: "Unknown",
   "type.name": "Type “{name}” to confirm", "remove.what": "Remove {what}",
-  "error.title": "That did not work", "error.unreachable": "The service cannot be reached. Is it running?", "error.status": "The service answered with status {status}", "error.request": "Request {id}", "error.place": "There is no such page.", "error.unreadable": "{name} cannot be read",
+  "error.title": "That did not work", "error.unreachable": "The service cannot be reached. Is it running?", "error.status": "The service answered with status {status}", "error.request": "Request {id}", "error.place": "There is no such page.", "error.name": "“{name}” names nothing here.", "error.unreadable": "{name} cannot be read",
   "drop.choose": "Choose pictures", "drop.one": "Choose a picture", "drop.folder": "Choose a folder", "drop.none": "There is no picture among these files.",
   camera: "Take a picture", "camera.title": "Take a picture", "camera.take": "Take it", "camera.preview": "What the camera sees", "camera.wait": "Waiting for the camera…", "camera.denied": "The camera was not allowed. Allow it in the browser’s settings for this page.", "camera.none": "No camera was found.",
   "key.title": "API key", "key.text": "This service asks who you are.", "key.label": "Key", "key.help": "Kept until this tab is closed, and sent to this service only.", "key.use": "Use key", "key.forget": "Forget the key", "key.refused": "This key was refused.",

@@ -2,7 +2,7 @@
 
 import { h, replace } from "../dom.js";
 import { number, t, when } from "../texts.js";
-import { Problem, json, personPath, persistent } from "../api.js";
+import { Problem, facePath, json, personPath, persistent } from "../api.js";
 import { button, confirmed, dialog, dropzone, empty, failure, field, iconButton, pill, segmented, skeleton, spinner, toast } from "../parts.js";
 import { base64, read, thumbnail } from "../pictures.js";
 import { crop } from "../crops.js";
@@ -42,7 +42,7 @@ export async function view({ parts: [collection, id], signal }) {
       h("div", { class: "row between" }, h("span", { class: "muted small nowrap" }, [size !== undefined && `${number(size)} px`, about.score !== undefined && number(about.score, 2)].filter(Boolean).join(" · ") || when(face.created)),
         iconButton(t("person.face.delete"), "trash", { class: "icon-button small", onclick: async () => {
           if (!await confirmed(t("person.face.delete"), t("person.face.delete.text"), t("delete"))) return;
-          try { await json("DELETE", personPath(collection, id, `/faces/${encodeURIComponent(face.id)}`)); toast(t("deleted")); } catch (error) { toast(error.message, "bad"); }
+          try { await json("DELETE", facePath(collection, id, face.id)); toast(t("deleted")); } catch (error) { toast(error.message, "bad"); }
           fresh();
         } })));
   }
