@@ -15,7 +15,7 @@ from tests.galleries import MemoryStore, gallery_client
 from tests.support import Client, ConstantEmbedder
 from visage.api.galleries import Galleries
 from visage.api.idempotency import Ids
-from visage.api.v1.intake import Intake
+from visage.api.v1.intake import Intake, Write, _face_id
 from visage.api.v1.rows import Rows
 from visage.errors import StoreUnavailable
 from visage.search.base import NewCollection, Recogniser
@@ -128,6 +128,13 @@ def test_an_export_is_read_back(client: Client, form: str) -> None:
     assert "vector" not in told(client.get("/v1/collections/staff/export?vectors=false"))[0]
 
 
+def keep(reports: list[bytes]) -> Write:
+    async def report(data: bytes) -> None:
+        reports.append(data)
+
+    return report
+
+
 class Away(MemoryStore):
     """Goes away after the first group."""
 
@@ -148,7 +155,7 @@ def test_a_store_that_goes_away_ends_the_intake_with_what_was_kept() -> None:
 
     async def take() -> None:
         galleries = Galleries("", lambda _: store)
-        await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), reports.append)
+        reports.append(await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), keep(reports)))
         await galleries.aclose()
 
     asyncio.run(take())
@@ -177,7 +184,7 @@ def test_rows_are_reported_while_the_body_still_comes() -> None:
 
     async def take() -> None:
         galleries = Galleries("", lambda _: store)
-        await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), reports.append)
+        reports.append(await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), keep(reports)))
         await galleries.aclose()
 
     asyncio.run(take())
