@@ -88,7 +88,9 @@ def equal(found: Any, asked: Any) -> bool:
     return same(found, asked) or (isinstance(found, list | tuple) and any(same(one, asked) for one in found))
 
 
-SCALARS = st.sampled_from([None, True, False, 0, 1, 2, 0.0, 1.0, -0.0, 2**53, 2.0**53, 2**53 + 1, "", "1", "a", math.nan])
+SCALARS = st.sampled_from(
+    [None, True, False, 0, 1, 2, 0.0, 1.0, -0.0, 2**53, 2.0**53, 2**53 + 1, "", "1", "a", math.nan]
+)
 VALUES = st.recursive(
     SCALARS,
     lambda inner: (

@@ -188,7 +188,9 @@ class FacesBody(FaceFields):
 class PersonFields(FaceFields):
     id: Id | None = Field(None, description="Made where it is not given")
     name: PersonName | None = Field(None, description="What people call the person")
-    metadata: Metadata | None = Field(None, description="A JSON object, at most 64 KiB and 32 deep; `where` asks for its keys")
+    metadata: Metadata | None = Field(
+        None, description="A JSON object, at most 64 KiB and 32 deep; `where` asks for its keys"
+    )
 
 
 class PersonBody(PersonFields):
