@@ -39,7 +39,7 @@ class Intake:
         self._failed = 0
 
     async def take(self, body: AsyncIterator[bytes], rows: Rows, report: Write) -> bytes:
-        """Everything of the body; `report` is given the answer's lines, of a group once it is on disk. The last line."""
+        """Everything of the body → the answer's last line; `report` is given the others, of groups on disk."""
         error: VisageError | None = None
         async with aclosing(_Pieces(body)) as pieces:
             try:

@@ -107,8 +107,8 @@ def _check_room(probes: int, fields: SearchFields) -> None:
     top = fields.top or _TOP
     if probes > _MOST_PROBES:
         raise SearchError(
-            f"{probes} faces and vectors are searched for, at most {_MOST_PROBES} are at a time: send fewer pictures, or "
-            "limit the faces of each (limit)"
+            f"{probes} faces and vectors are searched for, at most {_MOST_PROBES} are at a time: send fewer "
+            "pictures, or limit the faces of each (limit)"
         )
     if probes * top > _MOST_MATCHES:
         raise SearchError(
@@ -165,8 +165,8 @@ def _matches(
             size += sum(_carried(match) for match in matches)
         if size > _MOST_BYTES:
             raise SearchError(
-                f"The matches carry more than {_MOST_BYTES} bytes of metadata: search for fewer pictures or vectors at a "
-                "time, or ask for a smaller top"
+                f"The matches carry more than {_MOST_BYTES} bytes of metadata: search for fewer pictures or vectors "
+                "at a time, or ask for a smaller top"
             )
     return found
 

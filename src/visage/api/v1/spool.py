@@ -50,8 +50,8 @@ class Spool:
                     await self._taken.wait()
             except TimeoutError:
                 raise AnswerNotRead(
-                    f"{self._written - self._read} bytes of the answer wait to be read: read it while you send, or send "
-                    "fewer rows at a time"
+                    f"{self._written - self._read} bytes of the answer wait to be read: read it while you send, or "
+                    "send fewer rows at a time"
                 ) from None
 
     def end(self, data: bytes = b"") -> None:
