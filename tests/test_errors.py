@@ -40,6 +40,7 @@ STATUSES = {
     "AlreadyThere": 409,
     "NothingEnrolled": 422,
     "RowInvalid": 422,
+    "AnswerNotRead": 422,
     "EmbeddingMismatch": 409,
     "StoreUnavailable": 503,
     "VisageError": 500,

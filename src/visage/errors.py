@@ -40,6 +40,7 @@ VisageError
      ├─ AlreadyThere
      ├─ NothingEnrolled    every picture was refused
      ├─ RowInvalid         one row of a stream; its neighbours are not concerned
+     ├─ AnswerNotRead      a stream is sent on and on, and nobody reads what it is answered
      ├─ EmbeddingMismatch  vectors of another recogniser, or of another length
      └─ StoreUnavailable   worth trying again
 """
@@ -226,6 +227,10 @@ class NothingEnrolled(SearchError):
 
 class RowInvalid(SearchError):
     title = "Row not read"
+
+
+class AnswerNotRead(SearchError):
+    title = "Answer not read"
 
 
 class EmbeddingMismatch(SearchError):

@@ -1,6 +1,9 @@
+import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from visage.errors import SearchError
 from visage.search.filters import parse
@@ -74,3 +77,55 @@ def test_a_filter_without_bottom_is_refused() -> None:
         where = {"or": [where]}
     with pytest.raises(SearchError, match="8 deep"):
         parse(where)
+
+
+def same(one: Any, other: Any) -> bool:
+    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
+
+
+def equal(found: Any, asked: Any) -> bool:
+    """What `eq` says, read as it is written: the value itself, or an element of the list."""
+    return same(found, asked) or (isinstance(found, list | tuple) and any(same(one, asked) for one in found))
+
+
+SCALARS = st.sampled_from(
+    [None, True, False, 0, 1, 2, 0.0, 1.0, -0.0, 2**53, 2.0**53, 2**53 + 1, "", "1", "a", math.nan]
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.sampled_from("ab"), inner, max_size=2)
+    ),
+    max_leaves=6,
+)
+
+
+@given(VALUES, st.lists(VALUES, max_size=5))
+def test_what_is_looked_up_is_what_would_be_compared(found: Any, choices: list[Any]) -> None:
+    metadata = {"x": found}
+    assert parse({"x": {"in": choices}}).holds(metadata) is any(equal(found, one) for one in choices)
+    for one in choices:
+        assert parse({"x": {"eq": one}}).holds(metadata) is equal(found, one)
+        assert parse({"x": {"ne": one}}).holds(metadata) is not equal(found, one)
+
+
+class Counted(str):
+    """A text that counts how often it is compared."""
+
+    compared = 0
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_long_lists_are_not_compared_each_with_each() -> None:
+    wanted = parse({"or": [{"x": {"in": [Counted(f"{i}/{j}") for j in range(1000)]}} for i in range(20)]})
+    metadata = {"x": [Counted(i) for i in range(3000)]}
+    Counted.compared = 0
+    assert not wanted.holds(metadata)
+    assert Counted.compared < 50_000  # each with each: 60 million

@@ -41,6 +41,9 @@ _TIDY_SECONDS = 5.0
 # How long after a deletion the store rids its files of what was deleted.
 _COMPACT_SECONDS = 120.0
 
+# How often answers that are kept for idempotency keys are looked through for old ones.
+_ANSWERS_SECONDS = 300.0
+
 Open = Callable[[Settings, RuntimeWatcher], Runtime]
 Notify = Callable[[State], None]
 
@@ -73,6 +76,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load(state, opener, opened))
         tidying = [asyncio.create_task(_give_memory_back(state)), asyncio.create_task(_rest(state))]
+        tidying.append(asyncio.create_task(_forget_answers(state)))
         yield
         for task in tidying:
             task.cancel()
@@ -190,6 +194,13 @@ async def _rest(state: State) -> None:
         await asyncio.sleep(min(max(idle / 4, 0.05), _TIDY_SECONDS))
         if state.runtime is not None:
             await state.runtime.service.rack.rest()
+
+
+async def _forget_answers(state: State) -> None:
+    """Those that were kept for a day, and those of whom a busy file kept in spite of a deletion."""
+    while True:
+        await asyncio.sleep(_ANSWERS_SECONDS)
+        await asyncio.to_thread(state.keys.tidy)
 
 
 async def _refused(request: Request, error: VisageError) -> Response:

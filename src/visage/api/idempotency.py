@@ -10,17 +10,19 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-from visage.errors import KeyReused
+from visage.errors import KeyReused, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 _DAY = 86_400.0
+_BUSY_SECONDS = 5.0
 _MOST_IN_MEMORY = 10_000
 _NAMESPACE = uuid.UUID("6f0c7b1e-9d4b-5d0a-8b1c-3f2a6f9e5c11")
 
@@ -31,6 +33,13 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answers_at ON answers (at);
 CREATE INDEX IF NOT EXISTS answers_subject ON answers (subject);
+CREATE TABLE IF NOT EXISTS forgotten (subject TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+"""
+# An answer is kept unless what it tells of was deleted while it was on its way.
+_FINISH = """
+UPDATE answers SET status = ?, headers = ?, body = ?, subject = ? WHERE key = ? AND NOT EXISTS (
+    SELECT 1 FROM forgotten WHERE forgotten.subject IN (?, ?) AND forgotten.at >= answers.at
+)
 """
 
 
@@ -69,46 +78,92 @@ class Keys:
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._most = 0  # 0: any number
+        self._owed: set[str] = set()  # subjects that are to be forgotten
 
     def begin(self, key: str, request: str) -> Kept | bool:
-        """The answer kept for `key`; else whether the key was seen before. Raises KeyReused for another `request`."""
+        """The answer kept for `key`; else whether the key was seen before. Raises KeyReused for another `request`, and
+        StoreUnavailable: without a word on the key nothing may be written.
+        """
         with self._lock:
-            database = self._open()
-            now = self._clock()
-            database.execute("DELETE FROM answers WHERE at < ?", (now - _DAY,))
-            made = database.execute(
-                "INSERT OR IGNORE INTO answers (key, request, at) VALUES (?, ?, ?)", (key, request, now)
-            ).rowcount
-            if made:
-                self._bound(database)
-                return False
-            row = database.execute("SELECT request, status, headers, body FROM answers WHERE key = ?", (key,))
-            first, status, headers, body = row.fetchone() or (request, None, "{}", b"")
+            try:
+                found = self._begun(self._open(), key, request)
+            except sqlite3.Error as exc:
+                raise StoreUnavailable(f"The idempotency keys cannot be asked now ({exc}): try again") from exc
+        if found is None:
+            return False
+        first, status, headers, body = found
         if first != request:
             raise KeyReused("This Idempotency-Key came with another request within the last day: use a new one")
         return True if status is None else Kept(status, orjson.loads(headers), body)
 
+    def _begun(self, database: sqlite3.Connection, key: str, request: str) -> tuple[str, int | None, str, bytes] | None:
+        """What is there of a key that came before."""
+        now = self._clock()
+        _purge(database, now - _DAY)
+        made = database.execute(
+            "INSERT OR IGNORE INTO answers (key, request, at) VALUES (?, ?, ?)", (key, request, now)
+        ).rowcount
+        if made:
+            self._bound(database)
+            return None
+        row = database.execute("SELECT request, status, headers, body FROM answers WHERE key = ?", (key,)).fetchone()
+        return row or (request, None, "{}", b"")
+
     def finish(self, key: str, kept: Kept, subject: str) -> None:
-        """Keep the answer; `subject` is what it tells of, a collection or collection/person."""
-        with self._lock:
-            self._open().execute(
-                "UPDATE answers SET status = ?, headers = ?, body = ?, subject = ? WHERE key = ?",
-                (kept.status, orjson.dumps(dict(kept.headers)).decode(), kept.body, subject, key),
-            )
+        """Keep the answer; `subject` is what it tells of, a collection or collection/person. Where that was forgotten
+        since the key began nothing is kept, and the key goes on standing for a write that may have happened.
+        """
+        headers = orjson.dumps(dict(kept.headers)).decode()
+        whose = (_mark(subject), _mark(subject.partition("/")[0]))
+        with self._lock, self._as_may_be("keep an answer"):
+            self._open().execute(_FINISH, (kept.status, headers, kept.body, subject, key, *whose))
 
     def drop(self, key: str) -> None:
         """Nothing came of it: the key is free again."""
-        with self._lock:
+        with self._lock, self._as_may_be("free a key"):
             self._open().execute("DELETE FROM answers WHERE key = ? AND status IS NULL", (key,))
 
     def forget(self, subject: str) -> None:
-        """Remove the answers that tell of `subject` or of what is in it."""
+        """Remove the answers that tell of `subject` or of what is in it, from the file's log as well."""
         with self._lock:
-            if self._database is not None or self._path.exists():
-                self._open().execute(
-                    "DELETE FROM answers WHERE subject = ? OR substr(subject, 1, ?) = ?",
-                    (subject, len(subject) + 1, f"{subject}/"),
-                )
+            if self._is_there():
+                self._owed.add(subject)
+                self._pay()
+
+    def tidy(self) -> None:
+        """Remove what is older than a day, and what could not be removed when it was to be."""
+        with self._lock:
+            if self._is_there():
+                with self._as_may_be("remove what is old"):
+                    _purge(self._open(), self._clock() - _DAY)
+                self._pay()
+
+    def _pay(self) -> None:
+        with self._as_may_be("remove what is forgotten"):
+            database = self._open()
+            for subject in tuple(self._owed):
+                self._remove(database, subject)
+                self._owed.discard(subject)
+            # What is removed still stands in the log until that begins anew. Where somebody reads just now, next time.
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _remove(self, database: sqlite3.Connection, subject: str) -> None:
+        database.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (_mark(subject), self._clock()))
+        database.execute(
+            "DELETE FROM answers WHERE subject = ? OR substr(subject, 1, ?) = ?",
+            (subject, len(subject) + 1, f"{subject}/"),
+        )
+
+    def _is_there(self) -> bool:
+        return self._database is not None or self._path.exists()
+
+    @contextmanager
+    def _as_may_be(self, what: str) -> Iterator[None]:
+        """The write that the caller asked for is done: it is no failure that this is not."""
+        try:
+            yield
+        except (sqlite3.Error, StoreUnavailable) as exc:
+            log.warning("idempotency keys: could not %s (%s)", what, exc)
 
     def close(self) -> None:
         with self._lock:
@@ -122,6 +177,8 @@ class Keys:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._database = _connected(str(self._path))
             except (OSError, sqlite3.Error) as exc:
+                if _is_busy(exc):
+                    raise
                 log.warning("idempotency keys are kept in memory only: DATA_DIR cannot be written (%s)", exc)
                 self._most = _MOST_IN_MEMORY
                 self._database = _connected(":memory:")
@@ -136,12 +193,32 @@ class Keys:
 
 
 def _connected(where: str) -> sqlite3.Connection:
-    database = sqlite3.connect(where, timeout=10, isolation_level=None, check_same_thread=False)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    database.execute("PRAGMA secure_delete = ON")  # answers tell of persons who may ask to be forgotten
-    database.executescript(_TABLE)
+    database = sqlite3.connect(where, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("PRAGMA secure_delete = ON")  # answers tell of persons who may ask to be forgotten
+        database.executescript(_TABLE)
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
+
+
+def _is_busy(exc: Exception) -> bool:
+    """Whether somebody else just holds the file."""
+    code = getattr(exc, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _purge(database: sqlite3.Connection, before: float) -> None:
+    database.execute("DELETE FROM answers WHERE at < ?", (before,))
+    database.execute("DELETE FROM forgotten WHERE at < ?", (before,))
+
+
+def _mark(subject: str) -> str:
+    """What stands for somebody who is forgotten: their id may be their name."""
+    return digest(b"forgotten", subject.encode())
 
 
 def digest(*parts: bytes) -> str:

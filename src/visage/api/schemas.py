@@ -10,7 +10,12 @@ from visage.settings import Settings
 _Flag = bool | None
 # One fault a list is told: a hostile body has millions, and each is an object.
 _FailFast = Field(fail_fast=True)
+# Of texts that errors repeat; a picture's address may be anything: one that is none fails alone.
+_MOST_TEXT = 2000
 _MOST = 2**31 - 1  # forms carry whole numbers of any length, arithmetic does not
+
+
+_Text = Annotated[str, Field(max_length=_MOST_TEXT)]
 
 
 def _listed(value: Any) -> Any:
@@ -49,7 +54,7 @@ class _Choice(_Body):
     img_req_headers: Annotated[dict[str, str], _FailFast] | None = Field(
         None, description="Headers for fetching `urls`"
     )
-    det_name: str | None = Field(None, description="Detection network, one that is loaded; default DET_NAME")
+    det_name: _Text | None = Field(None, description="Detection network, one that is loaded; default DET_NAME")
 
     def threshold_or(self, settings: Settings) -> float:
         return settings.def_det_thresh if self.threshold is None else self.threshold
@@ -67,7 +72,7 @@ class ExtractFields(_Choice):
         ]
         | None
     ) = Field(None, description="Width and height that pictures are fitted into for detection; default MAX_SIZE")
-    rec_name: str | None = Field(None, description="Recognition network, one that is loaded; default REC_NAME")
+    rec_name: _Text | None = Field(None, description="Recognition network, one that is loaded; default REC_NAME")
     embed_only: _Flag = Field(None, description="The pictures are aligned 112×112 crops: no detection")
     return_face_data: _Flag = Field(
         None, description="Return aligned crops as base64 JPEG; default DEF_RETURN_FACE_DATA"
@@ -80,7 +85,7 @@ class ExtractFields(_Choice):
     extract_ga: _Flag = Field(None, description="Return gender and age; default DEF_EXTRACT_GA")
     detect_masks: _Flag = Field(None, description="Return mask scores; default DEF_DETECT_MASKS")
     verbose_timings: _Flag = Field(None, description="Say how long reading and the networks took")
-    api_ver: str | None = Field(None, description='"1": a list of lists; any other: an object; default DEF_API_VER')
+    api_ver: _Text | None = Field(None, description='"1": a list of lists; any other: an object; default DEF_API_VER')
     msgpack: _Flag = Field(None, description="Answer in msgpack")
 
     def options(self, settings: Settings) -> ExtractOptions:

@@ -10,8 +10,8 @@ and texts among texts: what cannot be compared does not hold. Of a key that is n
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
 from visage.errors import SearchError
@@ -33,34 +33,59 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
 _OPERATORS = ("eq", "ne", *_ORDERS, "in", "exists")
 
 
+class Subject:
+    """A person's metadata, as conditions look at them: of a list is found out once what it equals."""
+
+    __slots__ = ("_equals", "metadata")
+
+    def __init__(self, metadata: Metadata) -> None:
+        self.metadata = metadata
+        self._equals: dict[str, frozenset[Hashable]] = {}
+
+    def equals(self, key: str) -> frozenset[Hashable]:
+        """What the value there meets `eq` of: itself, and of a list each element."""
+        known = self._equals.get(key)
+        if known is None:
+            found = self.metadata[key]
+            several = [found, *found] if isinstance(found, list | tuple) else [found]
+            known = self._equals[key] = frozenset(_as_key(one) for one in several if _equals_itself(one))
+        return known
+
+
 class Filter(Protocol):
     """Whether a person's metadata meet it."""
 
-    def holds(self, metadata: Metadata, /) -> bool: ...
+    def of(self, subject: Subject, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One operator on one key."""
+    """One operator on one key; `choices`: what `eq`, `ne` and `in` ask for, to be looked up."""
 
     key: str
     operator: Operator
     value: Any
+    choices: frozenset[Hashable] = field(init=False, repr=False, compare=False)
 
-    def holds(self, metadata: Metadata, /) -> bool:
-        there = self.key in metadata
-        found = metadata.get(self.key)
+    def __post_init__(self) -> None:
+        asked = self.value if self.operator == "in" else [self.value]
+        object.__setattr__(self, "choices", frozenset(_as_key(one) for one in asked if _equals_itself(one)))
+
+    def of(self, subject: Subject, /) -> bool:
+        there = self.key in subject.metadata
         match self.operator:
             case "exists":
                 return there is self.value
             case "ne":
-                return not (there and _equal(found, self.value))
-            case "eq":
-                return there and _equal(found, self.value)
-            case "in":
-                return there and any(_equal(found, choice) for choice in self.value)
+                return not (there and self._meets(subject))
+            case "eq" | "in":
+                return there and self._meets(subject)
             case _:
+                found = subject.metadata.get(self.key)
                 return there and _ordered(found, self.value) and _ORDERS[self.operator](found, self.value)
+
+    def _meets(self, subject: Subject) -> bool:
+        return not self.choices.isdisjoint(subject.equals(self.key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +95,10 @@ class Every:
     parts: tuple[Filter, ...]
 
     def holds(self, metadata: Metadata, /) -> bool:
-        return all(part.holds(metadata) for part in self.parts)
+        return self.of(Subject(metadata))
+
+    def of(self, subject: Subject, /) -> bool:
+        return all(part.of(subject) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +107,8 @@ class Either:
 
     parts: tuple[Filter, ...]
 
-    def holds(self, metadata: Metadata, /) -> bool:
-        return any(part.holds(metadata) for part in self.parts)
+    def of(self, subject: Subject, /) -> bool:
+        return any(part.of(subject) for part in self.parts)
 
 
 def parse(where: Metadata | None) -> Every:
@@ -123,15 +151,21 @@ def _condition(key: str, name: str, value: Any) -> Condition:
     return Condition(key, cast(Operator, name), value)
 
 
-def _equal(found: Any, asked: Any) -> bool:
-    if _same(found, asked):
-        return True
-    return isinstance(found, list | tuple) and any(_same(element, asked) for element in found)
+def _as_key(value: Any) -> Hashable:
+    """The same for what is equal, so that thousands of choices and elements meet in a set; true is not 1."""
+    return isinstance(value, bool), _frozen(value)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Equal, and true is not 1."""
-    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
+def _frozen(value: Any) -> Hashable:
+    if isinstance(value, list | tuple):
+        return type(value).__name__, tuple(_frozen(one) for one in value)
+    if isinstance(value, Mapping):
+        return "object", frozenset((key, _frozen(one)) for key, one in value.items())
+    return cast(Hashable, value)
+
+
+def _equals_itself(value: Any) -> bool:
+    return bool(value == value)  # noqa: PLR0124 - NaN does not, but a set would find it
 
 
 def _ordered(one: Any, other: Any) -> bool:

@@ -15,8 +15,9 @@ from tests.galleries import MemoryStore, gallery_client
 from tests.support import Client, ConstantEmbedder
 from visage.api.galleries import Galleries
 from visage.api.idempotency import Ids
-from visage.api.v1.intake import Intake
+from visage.api.v1.intake import Intake, Write, _face_id
 from visage.api.v1.rows import Rows
+from visage.api.v1.spool import Spool
 from visage.errors import StoreUnavailable
 from visage.search.base import NewCollection, Recogniser
 
@@ -128,6 +129,13 @@ def test_an_export_is_read_back(client: Client, form: str) -> None:
     assert "vector" not in told(client.get("/v1/collections/staff/export?vectors=false"))[0]
 
 
+def keep(reports: list[bytes]) -> Write:
+    async def report(data: bytes) -> None:
+        reports.append(data)
+
+    return report
+
+
 class Away(MemoryStore):
     """Goes away after the first group."""
 
@@ -148,7 +156,7 @@ def test_a_store_that_goes_away_ends_the_intake_with_what_was_kept() -> None:
 
     async def take() -> None:
         galleries = Galleries("", lambda _: store)
-        await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), reports.append)
+        reports.append(await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), keep(reports)))
         await galleries.aclose()
 
     asyncio.run(take())
@@ -177,8 +185,111 @@ def test_rows_are_reported_while_the_body_still_comes() -> None:
 
     async def take() -> None:
         galleries = Galleries("", lambda _: store)
-        await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), reports.append)
+        reports.append(await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), keep(reports)))
         await galleries.aclose()
 
     asyncio.run(take())
     assert [person.id for person in store.persons("staff")] == ["a", "b"]
+
+
+def test_a_store_that_fails_under_a_slow_sender_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visage.api.v1.intake._PAUSE", 0.02)
+    store = MemoryStore()
+    held = store.create(NewCollection("staff", Recogniser("r", "0", "p", 3)))
+    reports: list[bytes] = []
+    sent: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for i in range(6):
+            yield ndjson({"id": f"p{i}", "vectors": [[1, 0, 0]]})
+            if not i:
+                async with asyncio.timeout(20):
+                    while not reports:
+                        await asyncio.sleep(0.01)
+                store.drop("staff")
+            sent.append(i)
+            await asyncio.sleep(0.1)
+
+    async def take() -> bytes:
+        galleries = Galleries("", lambda _: store)
+        last = await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), keep(reports))
+        await galleries.aclose()
+        return last
+
+    last = json.loads(asyncio.run(take()))
+    assert last["done"] is False and last["persons"] == 1
+    assert last["error"]["type"] == "urn:visage:collection-missing"
+    assert sent == list(range(6))  # read to the end, so that the caller hears of it
+
+
+def test_one_key_for_two_bodies_does_not_make_one_of_two_persons(client: Client, store: MemoryStore) -> None:
+    headers = {**NDJSON, "Idempotency-Key": "same"}
+    ann, bob = {"name": "Ann", "vectors": [[1, 0, 0]]}, {"name": "Bob", "vectors": [[0, 1, 0]]}
+    for row in (ann, bob, ann):
+        assert told(client.post(BULK, content=ndjson(row), headers=headers))[-1]["persons"] == 1
+    assert sorted((person.name, person.faces) for person in store.persons("staff")) == [("Ann", 1), ("Bob", 1)]
+    told(client.post(BULK, content=ndjson(ann, ann), headers=headers))  # the same words twice are two persons
+    assert len(store.persons("staff")) == 3
+
+
+def test_long_ids_have_faces_of_their_own(client: Client, store: MemoryStore) -> None:
+    ids = ["p" * 64 + end for end in ("", "1", "2")]
+    content = ndjson(*({"id": one, "vectors": [[1, 0, 0]]} for one in ids))
+    for _ in range(2):
+        assert told(client.post(BULK, content=content, headers=NDJSON))[-1]["failed"] == 0
+    assert {person.id: person.faces for person in store.persons("staff")} == dict.fromkeys(ids, 1)
+
+
+def test_face_ids_of_short_persons_are_what_they_were() -> None:
+    vector = np.array([0.6, -0.8], np.float32)
+    assert _face_id("grace", vector) == "702e737efb1492fd2723abf8db1fb761"
+    assert _face_id("p" * 64, vector) == "edd6bd0da1dcd8a020ddfe195e387bcd"
+
+
+def test_a_line_of_an_export_has_limits_too(client: Client) -> None:
+    row = {"person": {"id": "a", "name": "n" * 501}, "vector": [1, 0, 0]}
+    lines = told(client.post(BULK, content=ndjson(row), headers=NDJSON))
+    assert lines[-1]["failed"] == 1 and "person.name" in lines[0]["error"]["detail"]
+
+
+def test_a_caller_who_never_reads_is_told_why_it_ended() -> None:
+    store = MemoryStore()
+    held = store.create(NewCollection("staff", Recogniser("r", "0", "p", 3)))
+    spool = Spool(most=100_000, patience=0.1)
+    sent: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for i in range(200):
+            yield b"1\n" * 1000
+            sent.append(i)
+
+    async def send_and_read_then() -> bytes:
+        galleries = Galleries("", lambda _: store)
+        spool.end(await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), spool.write))
+        assert len(sent) == 200
+        await galleries.aclose()
+        return b"".join([piece async for piece in spool.pieces()])
+
+    answer = asyncio.run(send_and_read_then())
+    spool.close()
+    lines = [json.loads(line) for line in answer.splitlines()]
+    assert lines[-1]["error"]["type"] == "urn:visage:answer-not-read" and lines[-1]["done"] is False
+    assert [line["row"] for line in lines[:-1]] == list(range(lines[-1]["failed"]))  # what was done is told
+    assert len(answer) < 500_000  # all rows: 19 MB and more
+
+
+def test_rows_of_one_piece_are_written_in_groups() -> None:
+    store = MemoryStore()
+    held = store.create(NewCollection("staff", Recogniser("r", "0", "p", 3)))
+    reports: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"1\n" * 2500
+
+    async def take() -> None:
+        galleries = Galleries("", lambda _: store)
+        await Intake(galleries, held, Ids(), 60).take(body(), Rows(packed=False), keep(reports))
+        await galleries.aclose()
+
+    asyncio.run(take())
+    assert [report.count(b"\n") for report in reports] == [1000, 1000, 500]

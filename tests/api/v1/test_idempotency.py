@@ -1,7 +1,9 @@
 """The same key, the same answer; nothing is made twice, even where the answer was lost."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +101,131 @@ def test_deletions_and_changes_may_be_repeated(client: Client) -> None:
         assert again.headers["idempotent-replay"] == "true"
 
 
+def in_files(folder: Path, text: bytes) -> bool:
+    """In the file of the keys or its log, as they are on the disk."""
+    return any(text in file.read_bytes() for file in folder.glob("idempotency.db*"))
+
+
 def test_what_is_told_of_a_person_is_forgotten_with_them(client: Client, tmp_path: Path) -> None:
     client.post(PERSONS, json={"id": "a", "name": "Ada Lovelace"}, headers=KEY)
-    files = list((tmp_path / "data").glob("idempotency.db*"))
-    assert any(b"Ada Lovelace" in file.read_bytes() for file in files)
+    assert in_files(tmp_path / "data", b"Ada Lovelace")
     client.delete(f"{PERSONS}/a")
-    database = sqlite3.connect(tmp_path / "data" / "idempotency.db")
-    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.close()
-    assert not any(b"Ada Lovelace" in file.read_bytes() for file in files if file.exists())
+    assert not in_files(tmp_path / "data", b"Ada Lovelace")
+
+
+def test_what_is_told_of_a_face_is_forgotten_with_it(client: Client, store: Faltering, tmp_path: Path) -> None:
+    """The answer to its enrolment goes."""
+    client.post(PERSONS, json={"id": "a", "name": "Ada Lovelace", "vectors": [[1, 0, 0]]}, headers=KEY)
+    [face] = store.faces("staff", "a")
+    assert in_files(tmp_path / "data", b"Ada Lovelace")
+    call = f"{PERSONS}/a/faces/{face.id}"
+    first, again = (client.delete(call, headers={"Idempotency-Key": "away"}) for _ in range(2))
+    assert first.status_code == again.status_code == 204 and again.headers["idempotent-replay"] == "true"
+    assert not in_files(tmp_path / "data", b"Ada Lovelace")
+
+
+def test_an_answer_that_comes_after_the_deletion_is_not_kept(tmp_path: Path) -> None:
+    now = [1000.0]
+    keys = Keys(tmp_path / "idempotency.db", clock=lambda: now[0])
+    told = Kept(201, {}, b"tells of Grace")
+    for subject, forgotten in (("staff/grace", "staff/grace"), ("staff/grace", "staff"), ("staff", "staff")):
+        key = f"{subject} {forgotten}"
+        assert keys.begin(key, "r") is False
+        now[0] += 1
+        keys.forget(forgotten)
+        keys.finish(key, told, subject)
+        assert keys.begin(key, "r") is True  # it may have happened
+        assert not in_files(tmp_path, b"tells of Grace")
+        now[0] += 1
+    for key, subject in (("later", "staff/grace"), ("another", "staff/gracey"), ("a deletion", "")):
+        keys.begin(key, "r")
+        if subject != "staff/grace":
+            keys.forget("staff/grace")
+        keys.finish(key, told, subject)
+        assert keys.begin(key, "r") == told
+    assert not in_files(tmp_path, b"staff/grace\x00") and keys.begin("new", "r") is False
+    keys.close()
+
+
+def test_old_answers_go_by_themselves(tmp_path: Path) -> None:
+    now = [1000.0]
+    keys = Keys(tmp_path / "idempotency.db", clock=lambda: now[0])
+    keys.tidy()
+    assert not list(tmp_path.iterdir())  # nobody has used a key
+    keys.begin("k", "r")
+    keys.finish("k", Kept(201, {}, b"tells of Grace"), "staff/grace")
+    now[0] += 86_399
+    keys.tidy()
+    assert in_files(tmp_path, b"tells of Grace")
+    now[0] += 2
+    keys.tidy()
+    assert not in_files(tmp_path, b"tells of Grace")
+    keys.close()
+
+
+def test_the_service_tidies_keys_from_time_to_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visage.api.app._ANSWERS_SECONDS", 0.02)
+    tidied = threading.Event()
+    monkeypatch.setattr(Keys, "tidy", lambda _: tidied.set())
+    with gallery_client(tmp_path / "data"):
+        assert tidied.wait(20)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections wait no longer than a test should."""
+    monkeypatch.setattr("visage.api.idempotency._BUSY_SECONDS", 0.05)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The keys' file is being written by somebody who does not come to an end."""
+    other = sqlite3.connect(folder / "idempotency.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_keys_that_cannot_be_asked_are_a_503(client: Client, store: Faltering, tmp_path: Path) -> None:
+    client.post(PERSONS, json={"id": "a"}, headers=KEY)
+    with held(tmp_path / "data"):
+        refused = client.post(PERSONS, json={"id": "b"}, headers={"Idempotency-Key": "other"})
+        assert refused.status_code == 503 and refused.json()["type"] == "urn:visage:store-unavailable"
+        assert int(refused.headers["retry-after"]) > 0
+        assert [person.id for person in store.persons("staff")] == ["a"]
+        assert client.delete(f"{PERSONS}/a").status_code == 204  # it is done, whatever becomes of the answers
+    assert client.post(PERSONS, json={"id": "b"}, headers={"Idempotency-Key": "other"}).status_code == 201
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_is_to_be_kept_or_forgotten_waits_where_the_file_is_held(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "idempotency.db")
+    for key in ("one", "two", "three"):
+        keys.begin(key, "r")
+    keys.finish("one", Kept(201, {}, b"tells of Grace"), "staff/grace")
+    with held(tmp_path):
+        keys.finish("two", Kept(201, {}, b"tells of Ada"), "staff/ada")
+        keys.drop("three")
+        keys.forget("staff/grace")
+    assert keys.begin("two", "r") is True and keys.begin("three", "r") is True
+    assert in_files(tmp_path, b"tells of Grace")
+    keys.tidy()
+    assert not in_files(tmp_path, b"tells of Grace") and keys.begin("one", "r") is False
+    keys.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_file_that_is_held_when_it_is_opened_is_not_given_up(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "idempotency.db").close()
+    keys = Keys(tmp_path / "idempotency.db")
+    with held(tmp_path), pytest.raises(StoreUnavailable, match="try again"):
+        keys.begin("k", "r")
+    assert keys.begin("k", "r") is False and keys._most == 0
+    keys.close()
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])

@@ -96,3 +96,31 @@ def test_what_cannot_be_searched_for(client: Client) -> None:
     assert search(client, 409, images=[b64(SHARP)], rec_name="absent")["type"] == "urn:visage:embedding-mismatch"
     assert search(client, 422, vectors=[[1, 0, 0]], top=0)["type"] == "urn:visage:validation"
     assert search(client, 422, vectors=[[1, 0, 0]] * 1001)["type"] == "urn:visage:validation"
+
+
+def test_the_answer_of_one_search_is_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = search(client, 422, vectors=[[1, 0, 0]] * 101, top=1000)
+    assert "101 probes × top 1000" in problem["detail"] and "smaller top" in problem["detail"]
+    assert len(search(client, vectors=[[1, 0, 0]] * 100, top=1000)["probes"]) == 100
+    monkeypatch.setattr("visage.api.v1.search._MOST_MATCHES", 7)
+    assert len(search(client, images=[b64(TWO), b64(SHARP)], top=2)["probes"]) == 3
+    assert "3 probes × top 3" in search(client, 422, images=[b64(TWO), b64(SHARP)], top=3)["detail"]
+    monkeypatch.setattr("visage.api.v1.search._MOST_PROBES", 2)
+    assert "limit" in search(client, 422, images=[b64(TWO), b64(SHARP)], top=1)["detail"]
+
+
+def test_metadata_may_not_fill_the_memory(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.patch(f"{PERSONS}/x", json={"metadata": {"story": "y" * 60_000}}).status_code == 200
+    probes = [[1, 0, 0]] * 20
+    assert len(search(client, vectors=probes)["probes"]) == 20
+    monkeypatch.setattr("visage.api.v1.search._MOST_BYTES", 1_000_000)
+    assert "bytes of metadata" in search(client, 422, vectors=probes)["detail"]
+    assert len(search(client, vectors=probes[:16])["probes"]) == 16
+
+
+def test_many_probes_are_searched_for_in_parts(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = [[1, 0, 0], [0, 1, 0], [1, 1, 0]]
+    whole = search(client, vectors=vectors, top=2)["probes"]
+    monkeypatch.setattr("visage.api.v1.search._AT_ONCE", 1)
+    assert search(client, vectors=vectors, top=2)["probes"] == whole
+    assert [found(probe)[0] for probe in whole] == ["x", "y", "xy"]

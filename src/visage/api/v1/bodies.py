@@ -23,6 +23,10 @@ B = TypeVar("B", bound=BaseModel)
 _FailFast = Field(fail_fast=True)
 _MOST = 2**31 - 1
 _MOST_METADATA = 65_536  # bytes of JSON
+# Objects and lists within one another. Answers put metadata a few levels down, and JSON's writer stops at 254.
+_DEEPEST = 32
+_MOST_TEXT = 2000  # characters
+_MOST_ADDRESS = 8192
 
 CollectionName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
@@ -35,6 +39,8 @@ def _object(value: Any) -> Any:
             value = orjson.loads(value)
         except orjson.JSONDecodeError:
             raise ValueError('a JSON object: {"city": "Oslo"}') from None
+    if _is_deeper(value, _DEEPEST):
+        raise ValueError(f"at most {_DEEPEST} objects or lists within one another")
     try:
         size = len(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
     except (TypeError, orjson.JSONEncodeError):
@@ -44,12 +50,26 @@ def _object(value: Any) -> Any:
     return value
 
 
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most + 1):
+        level = [one for one in level if isinstance(one, dict | list | tuple)]
+        if not level:
+            return False
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return True
+
+
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
 Metadata = Annotated[dict[str, Any], BeforeValidator(_object)]
 Score = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+# What people call a person, and what is told of a collection; the name of a network.
+PersonName = Annotated[str, Field(max_length=500)]
+Description = Annotated[str, Field(max_length=_MOST_TEXT)]
+NetworkName = Annotated[str, Field(max_length=_MOST_TEXT)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 _Size = Annotated[
     list[Annotated[int, Field(ge=1, le=100_000)]], Field(min_length=2, max_length=2), BeforeValidator(_listed)
@@ -65,7 +85,7 @@ class _Body(BaseModel):
 class PictureAt(_Body):
     """A picture to be fetched: an http or https URL, or a path below ROOT_IMAGES_DIR."""
 
-    url: str
+    url: Annotated[str, Field(max_length=_MOST_ADDRESS)]
 
 
 Picture = str | bytes | PictureAt
@@ -75,8 +95,8 @@ _VECTORS = "Each a list of numbers, base64 of little-endian float32, or in msgpa
 
 
 class Networks(_Body):
-    det_name: str | None = Field(None, description="Detection network, one that is loaded; default DET_NAME")
-    rec_name: str | None = Field(None, description="Recognition network, one that is loaded; default REC_NAME")
+    det_name: NetworkName | None = Field(None, description="Detection network, one that is loaded; default DET_NAME")
+    rec_name: NetworkName | None = Field(None, description="Recognition network, one that is loaded; default REC_NAME")
 
 
 class Finding(Networks):
@@ -142,12 +162,12 @@ class CollectionBody(Networks):
     name: CollectionName
     precision: Precision | None = Field(None, description="Of the vectors that are searched; default fp32")
     index: Index | None = Field(None, description="exact (default), or hnsw: quicker, now and then not the nearest")
-    description: Annotated[str, Field(max_length=2000)] | None = None
+    description: Description | None = None
     metadata: Metadata | None = None
 
 
 class CollectionChange(_Body):
-    description: Annotated[str, Field(max_length=2000)] | None = None
+    description: Description | None = None
     metadata: Metadata | None = Field(None, description="In place of what was there")
 
 
@@ -167,8 +187,10 @@ class FacesBody(FaceFields):
 
 class PersonFields(FaceFields):
     id: Id | None = Field(None, description="Made where it is not given")
-    name: Annotated[str, Field(max_length=500)] | None = Field(None, description="What people call the person")
-    metadata: Metadata | None = Field(None, description="Any JSON object; `where` asks for its keys")
+    name: PersonName | None = Field(None, description="What people call the person")
+    metadata: Metadata | None = Field(
+        None, description="A JSON object, at most 64 KiB and 32 deep; `where` asks for its keys"
+    )
 
 
 class PersonBody(PersonFields):
@@ -177,7 +199,7 @@ class PersonBody(PersonFields):
 
 
 class PersonChange(_Body):
-    name: Annotated[str, Field(max_length=500)] | None = None
+    name: PersonName | None = None
     metadata: Metadata | None = Field(None, description="In place of what was there")
 
 
@@ -212,7 +234,7 @@ class BulkPerson(_Body):
     """Of an exported line."""
 
     id: Id
-    name: str | None = None
+    name: PersonName | None = None
     metadata: Metadata | None = None
 
 
@@ -220,7 +242,7 @@ class BulkRow(_Body):
     """One person with vectors, or a line of an export."""
 
     id: Id | None = Field(None, description="Made where it is not given")
-    name: Annotated[str, Field(max_length=500)] | None = None
+    name: PersonName | None = None
     metadata: Metadata | None = None
     vectors: Annotated[list[Vector], _FailFast] | None = Field(None, description=_VECTORS)
     person: BulkPerson | None = None

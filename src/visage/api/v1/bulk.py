@@ -63,7 +63,7 @@ async def bulk(request: Request, collection: Name) -> Response:
 
     Rows are kept in groups, each whole or not at all. The same row sent again changes nothing: a face without an id
     gets one that follows from its person and its numbers; a person without an id gets one that follows from the
-    Idempotency-Key and the row's place, or without a key a new one.
+    Idempotency-Key, the row's place and its bytes, or without a key a new one.
     """
     kind = request.headers.get("content-type", "")
     ids = Ids(key_of(request))
@@ -87,10 +87,11 @@ async def _reported(request: Request, rows: Rows, intake: Intake, spool: Spool) 
 
 
 async def _taken(request: Request, rows: Rows, intake: Intake, spool: Spool) -> None:
+    last = b""
     try:
-        await intake.take(request.stream(), rows, spool.write)
+        last = await intake.take(request.stream(), rows, spool.write)
     finally:
-        spool.end()
+        spool.end(last)
 
 
 @router.get(

@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from pydantic import ValidationError
 
 from visage.api.galleries import Galleries
-from visage.api.idempotency import Ids
+from visage.api.idempotency import Ids, digest
 from visage.api.problems import described
 from visage.api.v1.bodies import BulkRow
 from visage.api.v1.recognisers import check_length
@@ -21,7 +22,7 @@ _GROUP_ROWS = 1000
 _GROUP_BYTES = 8 * 2**20
 _PAUSE = 0.25  # seconds without a new row after which those at hand are written
 
-Write = Callable[[bytes], None]
+Write = Callable[[bytes], Awaitable[None]]
 
 
 class Intake:
@@ -37,19 +38,21 @@ class Intake:
         self._faces = 0
         self._failed = 0
 
-    async def take(self, body: AsyncIterator[bytes], rows: Rows, report: Write) -> None:
-        """Everything of the body; `report` is given the answer's lines, of a group once it is on disk."""
+    async def take(self, body: AsyncIterator[bytes], rows: Rows, report: Write) -> bytes:
+        """Everything of the body → the answer's last line; `report` is given the others, of groups on disk."""
         error: VisageError | None = None
-        try:
-            await self._groups(_groups(body, rows), rows, report)
-        except ValueError as exc:  # no row begins where the last one ended: nothing after it can be read
-            error = RowInvalid(str(exc))
-        except VisageError as exc:
-            error = exc
-        await _drained(body)
+        async with aclosing(_Pieces(body)) as pieces:
+            try:
+                async with aclosing(_groups(pieces, rows)) as groups:
+                    await self._groups(groups, rows, report)
+            except ValueError as exc:  # no row begins where the last one ended: nothing after it can be read
+                error = RowInvalid(str(exc))
+            except VisageError as exc:
+                error = exc
+            await pieces.drained()
         last: dict[str, Any] = {"done": error is None}
         last |= {"persons": self._persons, "faces": self._faces, "failed": self._failed}
-        report(lines([last if error is None else last | {"error": described(error)}]))
+        return lines([last if error is None else last | {"error": described(error)}])
 
     async def _groups(self, groups: AsyncIterator[list[bytes]], rows: Rows, report: Write) -> None:
         writing: asyncio.Task[None] | None = None
@@ -65,7 +68,7 @@ class Intake:
     async def _write(self, group: list[bytes], rows: Rows, report: Write) -> None:
         first, self._row = self._row, self._row + len(group)
         deadline = Deadline(self._seconds)
-        report(await self._galleries.run(lambda store: self._enrolled(store, group, first, rows), deadline))
+        await report(await self._galleries.run(lambda store: self._enrolled(store, group, first, rows), deadline))
 
     def _enrolled(self, store: Store, group: list[bytes], first: int, rows: Rows) -> bytes:
         """The report on a group, written in one go; where that is refused, row by row."""
@@ -102,7 +105,7 @@ class Intake:
 
     def _read(self, row: bytes, index: int, rows: Rows) -> Enrolment | Exception:
         try:
-            return self._enrolment(BulkRow.model_validate(rows.read(row)), index)
+            return self._enrolment(BulkRow.model_validate(rows.read(row)), f"row-{index}-{digest(row)}")
         except ValidationError as exc:
             fault = exc.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in fault["loc"])
@@ -110,12 +113,12 @@ class Intake:
         except (ValueError, VisageError) as exc:
             return exc
 
-    def _enrolment(self, row: BulkRow, index: int) -> Enrolment:
+    def _enrolment(self, row: BulkRow, name_of_row: str) -> Enrolment:
         exported = row.person
         given = row.id or (exported.id if exported else None)
         name = row.name if exported is None else exported.name
         metadata = row.metadata if exported is None else exported.metadata
-        person = NewPerson(given or self._ids.of(f"row-{index}"), name, metadata)
+        person = NewPerson(given or self._ids.of(name_of_row), name, metadata)
         vectors = [*(row.vectors or []), *([row.vector] if row.vector is not None else [])]
         if not vectors:
             raise ValueError("vectors: at least one is needed")
@@ -128,7 +131,10 @@ class Intake:
 
 def _face_id(person: str, vector: Any) -> str:
     """The same for the same numbers: a row that is sent again makes nothing new."""
-    return hashlib.blake2b(vector.tobytes(), key=person.encode()[:64], digest_size=16).hexdigest()
+    key = person.encode()
+    if len(key) > hashlib.blake2b.MAX_KEY_SIZE:
+        key = hashlib.blake2b(key).digest()
+    return hashlib.blake2b(vector.tobytes(), key=key, digest_size=16).hexdigest()
 
 
 def _counts(found: tuple[Any, Sequence[Any]]) -> tuple[str, int]:
@@ -140,37 +146,75 @@ def _concerns_rows(error: VisageError) -> bool:
     return isinstance(error, AlreadyThere | EmbeddingMismatch)
 
 
-async def _groups(body: AsyncIterator[bytes], rows: Rows) -> AsyncIterator[list[bytes]]:
-    """Rows in groups: full ones, and what is at hand when no more comes for a while."""
-    group: list[bytes] = []
-    size = 0
-    coming = asyncio.ensure_future(_next(body))
-    try:
-        while True:
-            await asyncio.wait({coming}, timeout=_PAUSE if group else None)
-            if not coming.done():
-                yield group
-                group, size = [], 0
-                continue
-            piece = coming.result()
-            found = rows.last() if piece is None else rows.feed(piece)
-            group += found
-            size += sum(map(len, found))
-            if group and (piece is None or len(group) >= _GROUP_ROWS or size >= _GROUP_BYTES):
-                yield group
-                group, size = [], 0
-            if piece is None:
-                return
-            coming = asyncio.ensure_future(_next(body))
-    finally:
-        coming.cancel()
+class _Pieces:
+    """A body's pieces. Whoever has no patience may come again: the piece that is on its way is not lost."""
+
+    def __init__(self, body: AsyncIterator[bytes]) -> None:
+        self._body = body
+        self._coming: asyncio.Future[bytes | None] | None = None
+
+    async def comes(self, seconds: float) -> bool:
+        """Whether there is one to take, or the end, within so many seconds."""
+        return bool((await asyncio.wait({self._ahead()}, timeout=seconds))[0])
+
+    async def next(self) -> bytes | None:
+        """None after the last."""
+        await asyncio.wait({self._ahead()})
+        coming, self._coming = self._ahead(), None
+        return coming.result()
+
+    def _ahead(self) -> asyncio.Future[bytes | None]:
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(_next(self._body))
+        return self._coming
+
+    async def drained(self) -> None:
+        """Read to the end what is of no use: callers who are still sending would not hear the answer."""
+        while await self.next() is not None:
+            pass
+
+    async def aclose(self) -> None:
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.gather(self._coming, return_exceptions=True)
 
 
 async def _next(body: AsyncIterator[bytes]) -> bytes | None:
     return await anext(body, None)
 
 
-async def _drained(body: AsyncIterator[bytes]) -> None:
-    """Read to the end what is of no use: callers who are still sending would not hear the answer."""
-    async for _ in body:
-        pass
+async def _groups(pieces: _Pieces, rows: Rows) -> AsyncGenerator[list[bytes], None]:
+    """Rows in groups: full ones, and what is at hand when no more comes for a while."""
+    group = _Group()
+    while True:
+        if group.rows and not await pieces.comes(_PAUSE):
+            yield group.taken()
+        piece = await pieces.next()
+        for row in rows.last() if piece is None else rows.feed(piece):
+            group.add(row)
+            if group.is_full:
+                yield group.taken()
+        if piece is None:
+            break
+    if group.rows:
+        yield group.taken()
+
+
+class _Group:
+    """Rows on their way to be written in one go."""
+
+    def __init__(self) -> None:
+        self.rows: list[bytes] = []
+        self._bytes = 0
+
+    def add(self, row: bytes) -> None:
+        self.rows.append(row)
+        self._bytes += len(row)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES
+
+    def taken(self) -> list[bytes]:
+        rows, self.rows, self._bytes = self.rows, [], 0
+        return rows

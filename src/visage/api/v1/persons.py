@@ -239,7 +239,8 @@ async def forget_face(request: Request, collection: Name, person: PersonId, face
         except FaceMissing:
             if not ids.again:
                 raise
-        return Response(status_code=204), f"{collection}/{person}"
+        await forgotten(state_of(request), f"{collection}/{person}")  # enrolments' answers, which tell of the face
+        return Response(status_code=204), ""
 
     return await once(request, work)
 

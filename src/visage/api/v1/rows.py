@@ -8,7 +8,6 @@ import ormsgpack
 from visage.errors import RequestTooLarge
 
 _MOST_ROW = 8 * 2**20  # bytes
-_LONG = 2**18  # bytes of an unfinished row that are not looked through again with each piece
 
 # MessagePack's specification: first byte → bytes of its head, and where its length stands. Objects without a length.
 _PLAIN = {0xC0: 1, 0xC2: 1, 0xC3: 1, 0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5}
@@ -21,38 +20,22 @@ _MANY = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 
 class Rows:
-    """Holds no more than one row that has not come to its end."""
+    """Holds no more than one row that has not come to its end. Every byte is looked at once, however it comes."""
 
     def __init__(self, *, packed: bool) -> None:
         self._packed = packed
-        self._rest = b""
-        self._enough = 0  # bytes from which on a long unfinished row is looked at again
+        self._cut: _Lines | _Objects = _Objects() if packed else _Lines()
 
     def feed(self, data: bytes) -> list[bytes]:
         """The rows that are whole now. Raises RequestTooLarge, and ValueError for what is no msgpack."""
-        buffer = self._rest + data
-        if self._packed and len(buffer) < self._enough:
-            rows: list[bytes] = []
-            self._rest = buffer
-        elif self._packed:
-            rows, taken = _objects(buffer)
-            self._rest = buffer[taken:]
-            self._enough = 2 * len(self._rest) if len(self._rest) > _LONG else 0
-        else:
-            *rows, self._rest = buffer.split(b"\n")
-        if len(self._rest) > _MOST_ROW:
+        rows = self._cut.feed(data)
+        if self._cut.held > _MOST_ROW:
             raise RequestTooLarge(f"A row has more than {_MOST_ROW} bytes")
-        return [row for row in rows if self._packed or row.strip()]
+        return rows
 
     def last(self) -> list[bytes]:
         """What stands without an end at the end of the body. Raises ValueError for half a msgpack object."""
-        rest, self._rest = self._rest, b""
-        if self._packed and rest:
-            rows, taken = _objects(rest)
-            if taken < len(rest):
-                raise ValueError("the body ends within a row")
-            return rows
-        return [rest] if rest.strip() else []
+        return self._cut.last()
 
     def read(self, row: bytes) -> object:
         """A row's value. Raises ValueError."""
@@ -62,44 +45,90 @@ class Rows:
             raise ValueError(f"no valid {'msgpack' if self._packed else 'JSON'}: {str(exc)[:200]}") from exc
 
 
-def _objects(buffer: bytes) -> tuple[list[bytes], int]:
-    """The whole objects at the start, and how many bytes they take."""
-    rows, start = [], 0
-    while (end := _end(buffer, start)) is not None:
-        rows.append(buffer[start:end])
-        start = end
-    return rows, start
+class _Lines:
+    """Those that hold more than blanks."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []  # of the line that has no end yet
+        self.held = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        first, *more = data.split(b"\n")
+        self._pieces.append(first)
+        self.held += len(first)
+        if not more:
+            return []
+        *whole, rest = [b"".join(self._pieces), *more]
+        self._pieces, self.held = [rest], len(rest)
+        return [line for line in whole if line.strip()]
+
+    def last(self) -> list[bytes]:
+        return self.feed(b"\n")
 
 
-def _end(buffer: bytes, at: int) -> int | None:
-    """Where the object that begins `at` ends; None where that has not come yet. Raises ValueError."""
-    left = 1  # objects that are still to come
-    size = len(buffer)
-    while left:
-        if at >= size:
-            return None
-        first = buffer[at]
-        left -= 1
-        if first <= 0x7F or first >= 0xE0:
-            at += 1
-        elif first <= 0x8F:
-            at, left = at + 1, left + 2 * (first & 0x0F)
-        elif first <= 0x9F:
-            at, left = at + 1, left + (first & 0x0F)
-        elif first <= 0xBF:
-            at += 1 + (first & 0x1F)
-        elif first in _PLAIN:
-            at += _PLAIN[first]
-        elif first in _SIZED:
-            width, more = _SIZED[first]
-            at += 1 + width + more + int.from_bytes(buffer[at + 1 : at + 1 + width], "big")
-        elif first in _MANY:
-            width, each = _MANY[first]
-            left += each * int.from_bytes(buffer[at + 1 : at + 1 + width], "big")
-            at += 1 + width
-        else:
-            raise ValueError("the body is no msgpack")
-    return at if at <= size else None
+class _Objects:
+    """Remembers where in an unfinished object it stands."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()  # from the unfinished object's first byte
+        self._at = 0  # the next head
+        self._left = 1  # heads that are still to come
+
+    @property
+    def held(self) -> int:
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self._buffer += data
+        rows, start = [], 0
+        while self._finds_end():
+            rows.append(bytes(self._buffer[start : self._at]))
+            start, self._left = self._at, 1
+        del self._buffer[:start]
+        self._at -= start
+        return rows
+
+    def last(self) -> list[bytes]:
+        if self._buffer:
+            raise ValueError("the body ends within a row")
+        return []
+
+    def _finds_end(self) -> bool:
+        """Whether the object is here whole, up to `_at`. Raises ValueError."""
+        buffer, at, left = self._buffer, self._at, self._left
+        size = len(buffer)
+        while left and at < size:
+            first = buffer[at]
+            if first <= 0x7F or first >= 0xE0:
+                at += 1
+            elif first <= 0x8F:
+                at, left = at + 1, left + 2 * (first & 0x0F)
+            elif first <= 0x9F:
+                at, left = at + 1, left + (first & 0x0F)
+            elif first <= 0xBF:
+                at += 1 + (first & 0x1F)
+            elif first in _PLAIN:
+                at += _PLAIN[first]
+            else:
+                width, fixed, each = _heads(first)
+                if at + 1 + width > size:  # the length comes with the next piece
+                    break
+                length = int.from_bytes(buffer[at + 1 : at + 1 + width], "big")
+                at += 1 + width + (fixed + length if not each else 0)
+                left += each * length
+            left -= 1
+        self._at, self._left = at, left
+        return not left and at <= size
+
+
+def _heads(first: int) -> tuple[int, int, int]:
+    """Bytes of the length, bytes more than it says, objects that it counts (0: it counts bytes). Raises ValueError."""
+    if first in _SIZED:
+        return *_SIZED[first], 0
+    if first in _MANY:
+        width, each = _MANY[first]
+        return width, 0, each
+    raise ValueError("the body is no msgpack")
 
 
 def lines(values: Iterable[object]) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 from fastapi import APIRouter, Request, Response
 
 from visage.api.bodies import missing
@@ -17,7 +18,7 @@ from visage.api.v1.bodies import SearchBody, SearchFields, read
 from visage.api.v1.collections import Name, run
 from visage.api.v1.faces import extracted
 from visage.api.v1.recognisers import bound, check_length
-from visage.errors import ImageError
+from visage.errors import ImageError, SearchError
 from visage.faces import Face, Floats, Outcome
 from visage.images.fetching import ImageSource
 from visage.search.base import Collection, Match, Question, Store
@@ -26,6 +27,12 @@ from visage.verification import Threshold, threshold_of
 router = APIRouter(prefix="/v1", tags=["v1: search"])
 
 _TOP = 5
+# Of one request. A match may carry its person's metadata (64 KiB) and what is told of the face (64 KiB): their bytes
+# are counted, and so many are read at a time that a number of large ones is found out before the memory is full.
+_MOST_PROBES = 10_000
+_MOST_MATCHES = 100_000
+_MOST_BYTES = 64 * 2**20
+_AT_ONCE = 2000
 _MATCH = {"person": documents.PERSON, "face": documents.STORED, "similarity": 0.7312}
 _PROBE = {
     "image": 0,
@@ -69,10 +76,12 @@ async def search(request: Request, collection: Name) -> Response:
     vectors: Sequence[Floats] = getattr(fields, "vectors", None) or []
     if not sources and not vectors:
         raise missing("images", "At least one image or vector is needed")
+    _check_room(len(vectors), fields)
     held = await run(request, lambda store: store.collection(collection))
     threshold = _threshold(request, held, fields)
     probes, models = await _of_pictures(request, held, fields, sources)
     probes += [Probe(vector=i, sought=vector) for i, vector in enumerate(vectors)]
+    _check_room(len(probes), fields)
     for probe in probes:
         if probe.sought is not None:
             check_length(held, len(probe.sought))
@@ -91,6 +100,21 @@ async def search(request: Request, collection: Name) -> Response:
         }
 
     return await answers.answered(request, answer)
+
+
+def _check_room(probes: int, fields: SearchFields) -> None:
+    """Raises SearchError where the answer could be too long."""
+    top = fields.top or _TOP
+    if probes > _MOST_PROBES:
+        raise SearchError(
+            f"{probes} faces and vectors are searched for, at most {_MOST_PROBES} are at a time: send fewer "
+            "pictures, or limit the faces of each (limit)"
+        )
+    if probes * top > _MOST_MATCHES:
+        raise SearchError(
+            f"{probes} probes × top {top} are more than {_MOST_MATCHES} matches: send fewer pictures or vectors at a "
+            "time, or ask for a smaller top"
+        )
 
 
 def _threshold(request: Request, held: Collection, fields: SearchFields) -> Threshold:
@@ -128,17 +152,28 @@ def _of_picture(index: int, outcome: Outcome) -> list[Probe]:
 def _matches(
     store: Store, held: Collection, probes: Sequence[Probe], fields: SearchFields, threshold: Threshold
 ) -> list[list[Match]]:
-    """One list a probe, all of them searched for in one go."""
+    """One list a probe. All are searched for in one go, or as many as can have 2,000 matches. Raises SearchError."""
     which = [i for i, probe in enumerate(probes) if probe.sought is not None]
     found: list[list[Match]] = [[] for _ in probes]
-    if not which:
-        return found
-    sought = np.stack([probe.sought for probe in probes if probe.sought is not None])  # (q, D)
     least = -1.0 if fields.below else threshold.value
     question = Question(fields.top or _TOP, fields.by or "persons", least, fields.where or {})
-    for i, matches in zip(which, store.search(held.name, sought, question), strict=True):
-        found[i] = matches
+    size, step = 0, max(1, _AT_ONCE // question.top)
+    for some in (which[start : start + step] for start in range(0, len(which), step)):
+        sought = np.stack([vector for i in some if (vector := probes[i].sought) is not None])  # (q, D)
+        for i, matches in zip(some, store.search(held.name, sought, question), strict=True):
+            found[i] = matches
+            size += sum(_carried(match) for match in matches)
+        if size > _MOST_BYTES:
+            raise SearchError(
+                f"The matches carry more than {_MOST_BYTES} bytes of metadata: search for fewer pictures or vectors "
+                "at a time, or ask for a smaller top"
+            )
     return found
+
+
+def _carried(match: Match) -> int:
+    """Bytes of JSON that the caller's own words take in a match."""
+    return len(orjson.dumps(dict(match.person.metadata))) + len(orjson.dumps(dict(match.face.about)))
 
 
 def _told(probe: Probe, matches: Sequence[Match], threshold: Threshold, shape: Shape) -> dict[str, Any]:

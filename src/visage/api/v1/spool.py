@@ -7,8 +7,12 @@ from collections.abc import AsyncIterator
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from visage.errors import AnswerNotRead
+
 _IN_MEMORY = 2**20  # bytes
 _PIECE = 2**16
+_MOST = 128 * 2**20  # bytes that wait: the answer to more than a million rows
+_PATIENCE = 20.0  # seconds
 
 
 class Streamed(StreamingResponse):
@@ -19,27 +23,46 @@ class Streamed(StreamingResponse):
 
 
 class Spool:
-    """Bytes from one task to another; who writes never waits for who reads.
+    """Bytes from one task to another; who writes does not wait for who reads, up to `most` bytes.
 
     A caller who sends a long body and reads the answer only then would else stand still with us: we unable to send,
-    they unable to.
+    they unable to. From `most` bytes on whoever writes waits until all of it is taken; where nothing is taken for
+    `patience` seconds the caller is one of those, and AnswerNotRead ends the writing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, most: int = _MOST, patience: float = _PATIENCE) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - open as long as the spool is
+        self._most = most
+        self._patience = patience
         self._written = 0
         self._read = 0
         self._ended = False
         self._news = asyncio.Event()
+        self._taken = asyncio.Event()
 
-    def write(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
+        """Raises AnswerNotRead; `data` is written all the same."""
+        self._append(data)
+        while self._written > self._most:
+            self._taken.clear()
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._taken.wait()
+            except TimeoutError:
+                raise AnswerNotRead(
+                    f"{self._written - self._read} bytes of the answer wait to be read: read it while you send, or "
+                    "send fewer rows at a time"
+                ) from None
+
+    def end(self, data: bytes = b"") -> None:
+        """`data` is the last."""
+        self._append(data)
+        self._ended = True
+
+    def _append(self, data: bytes) -> None:
         self._file.seek(self._written)
         self._file.write(data)
         self._written += len(data)
-        self._news.set()
-
-    def end(self) -> None:
-        self._ended = True
         self._news.set()
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -50,10 +73,19 @@ class Spool:
                 piece = self._file.read(min(_PIECE, self._written - self._read))
                 self._read += len(piece)
                 yield piece
+                self._taken.set()
+            self._empty()
             if self._ended:
                 return
             self._news.clear()
             await self._news.wait()
+
+    def _empty(self) -> None:
+        """All is taken: what the file holds is of no use any more."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._read = self._written = 0
+        self._taken.set()
 
     def close(self) -> None:
         self._file.close()
