@@ -53,19 +53,19 @@ def test_a_name_that_another_recogniser_has_is_refused(tmp_path: Path) -> None:
 class Forgetful(EmbeddedStore):
     """It drops the last of what it is given."""
 
-    def enrol(self, name: str, enrolments: Sequence[Enrolment], /) -> Any:
-        return super().enrol(name, enrolments[:-1])
+    def enrol(self, name: str, enrolments: Sequence[Enrolment], /, **more: Any) -> Any:
+        return super().enrol(name, enrolments[:-1], **more)
 
 
 class Confused(EmbeddedStore):
     """It takes one for the other."""
 
-    def enrol(self, name: str, enrolments: Sequence[Enrolment], /) -> Any:
+    def enrol(self, name: str, enrolments: Sequence[Enrolment], /, **more: Any) -> Any:
         turned = [
             Enrolment(one.person, [NewFace(f.id, g.vector) for f, g in zip(one.faces, other.faces, strict=True)])
             for one, other in zip(enrolments, [*enrolments[1:], enrolments[0]], strict=True)
         ]
-        return super().enrol(name, turned)
+        return super().enrol(name, turned, **more)
 
 
 @pytest.mark.parametrize(("kind", "said"), [(Forgetful, "49 persons with 49 faces"), (Confused, "vectors of 'staff'")])

@@ -131,10 +131,10 @@ def test_an_export_is_read_back(client: Client, form: str) -> None:
 class Away(MemoryStore):
     """Goes away after the first group."""
 
-    def enrol(self, *given: Any) -> Any:
+    def enrol(self, *given: Any, **more: Any) -> Any:
         if self.enrol_calls:
             raise StoreUnavailable("The store is away")
-        return super().enrol(*given)
+        return super().enrol(*given, **more)
 
 
 def test_a_store_that_goes_away_ends_the_intake_with_what_was_kept() -> None:

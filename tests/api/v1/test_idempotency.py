@@ -22,8 +22,8 @@ class Faltering(MemoryStore):
 
     lost = 0
 
-    def enrol(self, *given: Any) -> Any:
-        done = super().enrol(*given)
+    def enrol(self, *given: Any, **more: Any) -> Any:
+        done = super().enrol(*given, **more)
         if self.lost:
             self.lost -= 1
             raise StoreUnavailable("The store is away")

@@ -136,7 +136,7 @@ def _matches(
     sought = np.stack([probe.sought for probe in probes if probe.sought is not None])  # (q, D)
     least = -1.0 if fields.below else threshold.value
     question = Question(fields.top or _TOP, fields.by or "persons", least, fields.where or {})
-    for i, matches in zip(which, store.search(held.name, sought, question), strict=True):
+    for i, matches in zip(which, store.search(held.name, sought, question, expected=held.recogniser), strict=True):
         found[i] = matches
     return found
 

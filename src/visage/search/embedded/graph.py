@@ -22,6 +22,11 @@ _BUILD = 100
 _LEAST_WIDTH = 64
 _CHUNK = 8192
 
+# So many rows may be added while a question is answered, in the transaction that it is asked in; more are outside.
+MOST_ADDED = 8192
+# The part of the nodes that may be of faces that are gone, before another graph is made without them.
+_WORN = 0.1
+
 
 def faiss() -> Any:
     """The library. Raises BackendUnavailable."""
@@ -30,6 +35,14 @@ def faiss() -> Any:
     except ImportError as exc:
         raise BackendUnavailable("index hnsw needs faiss: pip install visage[search], or use exact") from exc
     return library
+
+
+class Growing(Exception):
+    """So much is to be added to a graph that no transaction should wait for it: it would hold up compacting."""
+
+    def __init__(self, graph: "Graph", parts: Sequence[Rows]) -> None:
+        super().__init__()
+        self.graph, self.parts = graph, parts
 
 
 class Graph:
@@ -41,6 +54,24 @@ class Graph:
         self._index = self._faiss.IndexHNSWFlat(dimension, _NEIGHBOURS, self._faiss.METRIC_INNER_PRODUCT)
         self._index.hnsw.efConstruction = _BUILD
         self._keys = np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        """Nodes, with those of faces that are gone."""
+        return len(self._keys)
+
+    def is_worn(self, faces: int) -> bool:
+        """Whether so many of the nodes are not among the `faces` that there are that a new graph is better."""
+        return len(self) - faces > _WORN * len(self)
+
+    def lacks(self, parts: Sequence[Rows]) -> int:
+        """How many rows are to be added."""
+        last = self._last()
+        return sum(len(part) - int(np.searchsorted(part.keys, last, "right")) for part in parts)
+
+    def add(self, parts: Sequence[Rows]) -> None:
+        """Those rows that are new."""
+        with self._lock:
+            self._add(parts)
 
     def nearest(self, parts: Sequence[Rows], asked: Asked) -> Best:
         """Wider and wider until every list is full, or all rows have been asked for."""
@@ -68,14 +99,16 @@ class Graph:
                 return
             count = min(4 * count, len(persons))
 
+    def _last(self) -> int:
+        keys = self._keys
+        return int(keys[-1]) if len(keys) else 0
+
     def _add(self, parts: Sequence[Rows]) -> None:
-        last = int(self._keys[-1]) if len(self._keys) else 0
         for part in parts:
-            new = part[int(np.searchsorted(part.keys, last, "right")) :]
+            new = part[int(np.searchsorted(part.keys, self._last(), "right")) :]
             for start in range(0, len(new), _CHUNK):
                 self._index.add(_decoded(new[start : start + _CHUNK]))
             self._keys = np.concatenate([self._keys, new.keys])
-            last = int(self._keys[-1]) if len(self._keys) else 0
 
     def _persons(self, parts: Sequence[Rows], asked: Asked) -> "np.ndarray[Any, np.dtype[np.int32]]":
         """(n,) whose each node is; −1 of those who are gone or not asked for."""
