@@ -51,12 +51,12 @@ def test_searches_go_on_while_a_drop_waits_for_another_process(tmp_path: Path) -
         time.sleep(0.2)  # for the drop to begin
         searching.start()
         searching.join(5)
-        waits = dropping.is_alive()
+        waits, answered = dropping.is_alive(), not searching.is_alive()
         holder.execute("ROLLBACK")
         holder.close()
         dropping.join()
         searching.join()
-        assert waits and found == ["p2"]
+        assert waits and answered and found == ["p2"]
         assert [c.name for c in kept.collections()] == ["staff"]
 
 
