@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.search.galleries import enrolment, ids, many, new, opened, unit
+from tests.search.galleries import DIMENSION, enrolment, ids, many, new, opened, unit
 from visage.errors import StoreUnavailable
 from visage.search.base import Question
 from visage.search.embedded import EmbeddedStore, database, store, upkeep
 from visage.search.embedded.exporting import exported
 from visage.search.embedded.graph import Graph
+from visage.search.embedded.ranking import EVERYBODY, Asked
 from visage.search.embedded.records import find
+from visage.search.embedded.segment import encode
 
 
 def comes(true: Callable[[], bool], seconds: float = 20) -> bool:
@@ -101,6 +104,23 @@ def test_a_graph_forgets_who_was_deleted(tmp_path: Path) -> None:
         other._let_go()
         assert searched.graph is None
         assert set(ids(other, vectors[495], top=100)) == {f"p{i}" for i in range(490, 500)}
+        other._let_go()
+        assert searched.graph is not None and len(searched.graph) == 10
+
+
+def test_a_graph_answers_for_rows_that_were_there_a_moment_ago() -> None:
+    """A search that began before another one, which saw more rows go, and made the graph."""
+    pytest.importorskip("faiss")
+    vectors = unit(100)
+    persons, keys = np.arange(100, dtype=np.int32), np.arange(1, 101, dtype=np.int64)
+    now, before = (encode("fp32", vectors, persons.copy(), keys) for _ in range(2))
+    now.forget(np.arange(61, 101))
+    graph = Graph(DIMENSION)
+    graph.add([now])
+    assert (len(graph), graph.lacks([now]), graph.lacks([before])) == (60, 0, 0)
+    best = graph.nearest([before], Asked(vectors[7:8], 100, True, -1.0, EVERYBODY))
+    found = best.persons[best.persons >= 0]
+    assert found[0] == 7 and sorted(found) == list(range(60))
 
 
 def test_a_graph_is_built_where_no_transaction_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,7 @@ class Graph:
         self._index = self._faiss.IndexHNSWFlat(dimension, _NEIGHBOURS, self._faiss.METRIC_INNER_PRODUCT)
         self._index.hnsw.efConstruction = _BUILD
         self._keys = np.empty(0, np.int64)
+        self._until = 0  # the key of the last row that was considered
 
     def __len__(self) -> int:
         """Nodes, with those of faces that are gone."""
@@ -65,8 +66,7 @@ class Graph:
 
     def lacks(self, parts: Sequence[Rows]) -> int:
         """How many rows are to be added."""
-        last = self._last()
-        return sum(len(part) - int(np.searchsorted(part.keys, last, "right")) for part in parts)
+        return sum(len(part) - int(np.searchsorted(part.keys, self._until, "right")) for part in parts)
 
     def add(self, parts: Sequence[Rows]) -> None:
         """Those rows that are new."""
@@ -99,27 +99,30 @@ class Graph:
                 return
             count = min(4 * count, len(persons))
 
-    def _last(self) -> int:
-        keys = self._keys
-        return int(keys[-1]) if len(keys) else 0
-
     def _add(self, parts: Sequence[Rows]) -> None:
         for part in parts:
-            new = part[int(np.searchsorted(part.keys, self._last(), "right")) :]
+            new = part[int(np.searchsorted(part.keys, self._until, "right")) :]
+            keys = [self._keys]
             for start in range(0, len(new), _CHUNK):
-                self._index.add(_decoded(new[start : start + _CHUNK]))
-            self._keys = np.concatenate([self._keys, new.keys])
+                chunk = new[start : start + _CHUNK]
+                there = chunk[chunk.persons >= 0]  # what is gone before it came in never does
+                self._index.add(_decoded(there))
+                keys.append(there.keys)
+            self._keys = np.concatenate(keys)
+            self._until = max(self._until, int(part.keys[-1])) if len(part) else self._until
 
     def _persons(self, parts: Sequence[Rows], asked: Asked) -> "np.ndarray[Any, np.dtype[np.int32]]":
         """(n,) whose each node is; −1 of those who are gone or not asked for."""
         persons = np.full(len(self._keys), -1, np.int32)
-        for part in parts:
+        for part in parts if len(persons) else ():
             alive = part.persons >= 0
             if len(asked.allowed):
                 inside = np.where(alive & (part.persons < len(asked.allowed)), part.persons, 0)
                 alive &= (asked.allowed[inside] != 0) & (part.persons < len(asked.allowed))
-            places = np.searchsorted(self._keys, part.keys[alive])
-            persons[places] = part.persons[alive]
+            keys = part.keys[alive]
+            places = np.minimum(np.searchsorted(self._keys, keys), len(persons) - 1)
+            known = self._keys[places] == keys  # not who went before they came in
+            persons[places[known]] = part.persons[alive][known]
         return persons
 
 
