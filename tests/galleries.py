@@ -26,8 +26,10 @@ from visage.search.base import (
     NewCollection,
     Person,
     Question,
+    Recogniser,
     StoredFace,
 )
+from visage.search.expecting import hold_person, hold_recogniser
 
 
 class MemoryStore:
@@ -79,10 +81,17 @@ class MemoryStore:
             for held in (self._collections, self._persons, self._faces):
                 held.pop(name)  # type: ignore[attr-defined]
 
-    def enrol(self, name: str, enrolments: Sequence[Enrolment], /) -> list[tuple[Person, list[StoredFace]]]:
+    def enrol(
+        self, name: str, enrolments: Sequence[Enrolment], /, *, expected: Recogniser | None = None
+    ) -> list[tuple[Person, list[StoredFace]]]:
         with self._lock:
             self.enrol_calls += 1
             held = self.collection(name)
+            hold_recogniser(name, held.recogniser, expected)
+            for one in enrolments:
+                there = self.person(name, one.person.id) if one.person.id in self._persons[name] else None
+                kept = self._faces[name]
+                hold_person(name, one, there, [kept[face.id][0] for face in one.faces if face.id in kept])
             for face in (face for one in enrolments for face in one.faces):
                 if face.vector.shape != (held.recogniser.dimension,):
                     raise EmbeddingMismatch(f"{face.vector.shape} is not the length of {name}")
@@ -157,9 +166,11 @@ class MemoryStore:
                 raise FaceMissing(f"There is no face {face!r} in {name!r}")
             return self._faces[name][face]
 
-    def search(self, name: str, probes: Floats, question: Question, /) -> list[list[Match]]:
+    def search(
+        self, name: str, probes: Floats, question: Question, /, *, expected: Recogniser | None = None
+    ) -> list[list[Match]]:
         with self._lock:
-            self.collection(name)
+            hold_recogniser(name, self.collection(name).recogniser, expected)
             return [self._matches(name, probe, question) for probe in probes]
 
     def _matches(self, name: str, probe: Floats, question: Question) -> list[Match]:

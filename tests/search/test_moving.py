@@ -9,7 +9,7 @@ from tests.search.galleries import DIMENSION, enrolment, many, new, opened, unit
 from visage.errors import CollectionMissing, SearchError
 from visage.search.base import Enrolment, NewCollection, NewFace, NewPerson, Recogniser
 from visage.search.embedded import EmbeddedStore
-from visage.search.moving import Moved, move
+from visage.search.moving import Moved, move, spread_out
 
 
 def test_everything_of_a_collection_arrives_and_a_second_move_changes_nothing(tmp_path: Path) -> None:
@@ -34,6 +34,29 @@ def test_everything_of_a_collection_arrives_and_a_second_move_changes_nothing(tm
         assert all(np.array_equal(there[f"f{i}"], vectors[i]) for i in range(1200))
 
 
+def test_persons_with_many_faces_are_asked_for_one_by_one(tmp_path: Path) -> None:
+    vectors = unit(1000)
+    with opened(tmp_path / "a") as source, opened(tmp_path / "b") as target:
+        source.create(new())
+        people = [enrolment(f"p{i:02}", [(f"f{j}", vectors[j]) for j in range(50 * i, 50 * i + 50)]) for i in range(20)]
+        source.enrol("staff", [*people, *(enrolment(f"faceless{i}") for i in range(500))])
+        assert move(source, target, "staff") == Moved(520, 1000, 20)
+
+
+@pytest.mark.parametrize("persons", [1, 31, 32, 33, 63, 64, 65, 200])
+def test_who_is_asked_for_is_spread_over_the_collection(tmp_path: Path, persons: int) -> None:
+    vectors = unit(2 * persons)
+    with opened(tmp_path) as store:
+        store.create(new())
+        store.enrol(
+            "staff",
+            [enrolment(f"p{i:03}", [(f"f{j}", vectors[j]) for j in (2 * i, 2 * i + 1)]) for i in range(persons)],
+        )
+        asked = [int(face.person[1:]) for face in spread_out(store, "staff")]
+        assert len(set(asked)) == min(persons, 32) == len(asked)
+        assert asked[0] == 0 and asked[-1] >= 0.9 * persons - 1
+
+
 def test_an_empty_collection_arrives_and_a_missing_one_is_named(tmp_path: Path) -> None:
     with opened(tmp_path / "a") as source, opened(tmp_path / "b") as target:
         source.create(new())
@@ -53,19 +76,19 @@ def test_a_name_that_another_recogniser_has_is_refused(tmp_path: Path) -> None:
 class Forgetful(EmbeddedStore):
     """It drops the last of what it is given."""
 
-    def enrol(self, name: str, enrolments: Sequence[Enrolment], /) -> Any:
-        return super().enrol(name, enrolments[:-1])
+    def enrol(self, name: str, enrolments: Sequence[Enrolment], /, **more: Any) -> Any:
+        return super().enrol(name, enrolments[:-1], **more)
 
 
 class Confused(EmbeddedStore):
     """It takes one for the other."""
 
-    def enrol(self, name: str, enrolments: Sequence[Enrolment], /) -> Any:
+    def enrol(self, name: str, enrolments: Sequence[Enrolment], /, **more: Any) -> Any:
         turned = [
             Enrolment(one.person, [NewFace(f.id, g.vector) for f, g in zip(one.faces, other.faces, strict=True)])
             for one, other in zip(enrolments, [*enrolments[1:], enrolments[0]], strict=True)
         ]
-        return super().enrol(name, turned)
+        return super().enrol(name, turned, **more)
 
 
 @pytest.mark.parametrize(("kind", "said"), [(Forgetful, "49 persons with 49 faces"), (Confused, "vectors of 'staff'")])

@@ -8,6 +8,7 @@ from visage.faces import Floats
 
 Precision = Literal["fp32", "fp16", "int8"]
 Index = Literal["exact", "hnsw"]
+PersonIs = Literal["new", "known", "either"]
 Metadata = Mapping[str, Any]
 
 
@@ -97,10 +98,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Enrolment:
-    """One person with new faces."""
+    """One person with new faces. `person_is`: "new" must not be there yet, unless by this very write (a repetition: one
+    of these faces is theirs, or there are no faces and the person is the same); "known" must be there.
+    """
 
     person: NewPerson
     faces: Sequence[NewFace]
+    person_is: PersonIs = "either"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,9 @@ class Store(Protocol):
     Safe for several threads and several processes. Raises CollectionMissing, PersonMissing, FaceMissing,
     AlreadyThere, EmbeddingMismatch (a vector of another length, or not of unit length) and StoreUnavailable.
     Lists come in the order of their ids, those after `after`, at most `limit`.
+
+    `expected`: whose vectors are given. A collection may have been dropped and made again under its name since the
+    caller looked at it; where it is another recogniser's by then, EmbeddingMismatch is raised.
     """
 
     def create(self, new: NewCollection, /) -> Collection: ...
@@ -135,9 +142,12 @@ class Store(Protocol):
 
     def drop(self, name: str, /) -> None: ...
 
-    def enrol(self, name: str, enrolments: Sequence[Enrolment], /) -> list[tuple[Person, list[StoredFace]]]:
+    def enrol(
+        self, name: str, enrolments: Sequence[Enrolment], /, *, expected: Recogniser | None = None
+    ) -> list[tuple[Person, list[StoredFace]]]:
         """All of them or none. A person or face whose id is there already is not made again: so a write that is
-        repeated with the same ids changes nothing.
+        repeated with the same ids changes nothing. Raises AlreadyThere for a "new" person who is there, and
+        PersonMissing for a "known" one who is not, before this call; both are decided where the writing is.
         """
         ...
 
@@ -165,11 +175,17 @@ class Store(Protocol):
         """float32 (n, D), in the order asked."""
         ...
 
-    def search(self, name: str, probes: Floats, question: Question, /) -> list[list[Match]]:
+    def search(
+        self, name: str, probes: Floats, question: Question, /, *, expected: Recogniser | None = None
+    ) -> list[list[Match]]:
         """`probes` float32 (q, D) of unit length → for each the matches, best first."""
         ...
 
-    def export(self, name: str, /) -> Iterator[tuple[Person, StoredFace, Floats]]: ...
+    def export(self, name: str, /) -> Iterator[tuple[Person, StoredFace, Floats]]:
+        """In the order of the persons' ids; what is written meanwhile may be among them or not. Of one collection:
+        where it is dropped meanwhile CollectionMissing is raised, even if another has its name by then.
+        """
+        ...
 
     def compact(self, name: str | None = None, /) -> None: ...
 

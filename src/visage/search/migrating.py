@@ -59,7 +59,7 @@ def migrate(
     found = Migrated()
     people = people_of(store, name)
     while group := list(islice(people, _TOGETHER)):
-        store.enrol(new_name, _embedded(group, embed, found))
+        store.enrol(new_name, _embedded(group, embed, found), expected=recogniser)
         found.persons += len(group)
         told(found.persons)
     return _verified(store, new_name, found)
@@ -92,7 +92,7 @@ def _verified(store: Store, name: str, found: Migrated) -> Migrated:
             f"{name!r} has {new.persons} persons with {new.faces} faces and should have {found.persons} with "
             f"{found.faces}: was one of them written to meanwhile? Delete it and migrate again"
         )
-    chosen = spread_out(store, name, new.faces)
+    chosen = spread_out(store, name)
     if chosen:
         probes = store.vectors(name, [face.id for face in chosen])
         for face, matches in zip(chosen, store.search(name, probes, Question(2)), strict=True):

@@ -67,7 +67,7 @@ def move(
     done = 0
     people = _people(source, name)
     while group := list(islice(people, _TOGETHER)):
-        target.enrol(to, group)
+        target.enrol(to, group, expected=old.recogniser)
         done += len(group)
         told(done)
     return _verified(source, name, target, to)
@@ -117,7 +117,7 @@ def _verified(source: Store, name: str, target: Store, to: str) -> Moved:
             f"{to!r} has {new.persons} persons with {new.faces} faces, {name!r} {old.persons} with {old.faces}: "
             "was one of them written to meanwhile? Move again"
         )
-    chosen = spread_out(source, name, old.faces)
+    chosen = spread_out(source, name)
     if not chosen:
         return Moved(new.persons, new.faces, 0)
     probes = source.vectors(name, [face.id for face in chosen])
@@ -131,11 +131,17 @@ def _verified(source: Store, name: str, target: Store, to: str) -> Moved:
     return Moved(new.persons, new.faces, len(chosen))
 
 
-def spread_out(store: Store, name: str, faces: int) -> list[StoredFace]:
-    """Faces of persons that lie apart, a person each."""
-    step = max(1, faces // _ASKED)
-    by_person = groupby(store.export(name), key=lambda row: row[0].id)
-    return [next(rows)[1] for _, rows in islice(by_person, 0, None, step)][:_ASKED]
+def spread_out(store: Store, name: str) -> list[StoredFace]:
+    """Faces of persons that lie apart, a person each: of as many as are asked for, or of all who have a face."""
+    chosen: list[StoredFace] = []
+    step = 1
+    for n, (_, rows) in enumerate(groupby(store.export(name), key=lambda row: row[0].id)):
+        if n % step == 0:
+            chosen.append(next(rows)[1])
+        if len(chosen) == 2 * _ASKED:  # how many there are is known at the end: every other one goes
+            chosen, step = chosen[::2], 2 * step
+    number = min(_ASKED, len(chosen))
+    return [chosen[i * len(chosen) // number] for i in range(number)]
 
 
 def _alike(one: list[Match], other: list[Match]) -> bool:

@@ -139,10 +139,10 @@ def keep(reports: list[bytes]) -> Write:
 class Away(MemoryStore):
     """Goes away after the first group."""
 
-    def enrol(self, *given: Any) -> Any:
+    def enrol(self, *given: Any, **more: Any) -> Any:
         if self.enrol_calls:
             raise StoreUnavailable("The store is away")
-        return super().enrol(*given)
+        return super().enrol(*given, **more)
 
 
 def test_a_store_that_goes_away_ends_the_intake_with_what_was_kept() -> None:

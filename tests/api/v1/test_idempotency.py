@@ -24,8 +24,8 @@ class Faltering(MemoryStore):
 
     lost = 0
 
-    def enrol(self, *given: Any) -> Any:
-        done = super().enrol(*given)
+    def enrol(self, *given: Any, **more: Any) -> Any:
+        done = super().enrol(*given, **more)
         if self.lost:
             self.lost -= 1
             raise StoreUnavailable("The store is away")
@@ -81,6 +81,18 @@ def test_somebody_elses_person_is_not_taken_for_a_lost_write(client: Client, sto
     client.delete(f"{PERSONS}/ada")
     client.post(PERSONS, json={"id": "ada", "vectors": [[0, 0, 1]]})
     assert client.post(PERSONS, json=body, headers=KEY).status_code == 409
+
+
+def test_a_person_without_faces_whose_answer_was_lost_is_not_refused(client: Client, store: Faltering) -> None:
+    body = {"id": "nobody", "name": "Ann", "metadata": {"city": "Oslo"}}
+    store.lost = 1
+    assert client.post(PERSONS, json=body, headers=KEY).status_code == 503
+    assert client.post(PERSONS, json=body, headers=KEY).status_code == 201
+    assert client.post(PERSONS, json=body).status_code == 409
+    store.lost = 1
+    assert client.post(PERSONS, json={"id": "ada"}, headers={"Idempotency-Key": "b"}).status_code == 503
+    client.patch(f"{PERSONS}/ada", json={"name": "Another"})
+    assert client.post(PERSONS, json={"id": "ada"}, headers={"Idempotency-Key": "b"}).status_code == 409
 
 
 def test_a_refusal_does_not_use_the_key_up(client: Client) -> None:

@@ -1,6 +1,7 @@
 """Enrolment: which pictures are good enough; persons and faces listed, changed, deleted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.api.v1.test_faces import NOBODY, CountingEmbedder, Finds
 from tests.galleries import MemoryStore, gallery_client
 from tests.support import Client, ConstantEmbedder, b64
 from tests.wire import TEXT
+from visage.search.base import NewCollection
 
 PERSONS = "/v1/collections/staff/persons"
 
@@ -30,13 +32,32 @@ def noisy(blue: int, seed: int, *, blurred: bool = False) -> bytes:
 SHARP, OTHER, BLURRED, TWO = noisy(8, 1), noisy(8, 2), noisy(8, 3, blurred=True), noisy(200, 4)
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+class Contested(MemoryStore):
+    """Another request gets in between: `meanwhile` is done once, right before the next enrolment or search."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def enrol(self, *given: Any, **more: Any) -> Any:
+        self._let_others()
+        return super().enrol(*given, **more)
+
+    def search(self, *given: Any, **more: Any) -> Any:
+        self._let_others()
+        return super().search(*given, **more)
+
+    def _let_others(self) -> None:
+        work, self.meanwhile = self.meanwhile, None
+        if work is not None:
+            work()
 
 
 @pytest.fixture
-def client(tmp_path: Path, store: MemoryStore) -> Iterator[Client]:
+def store() -> Contested:
+    return Contested()
+
+
+@pytest.fixture
+def client(tmp_path: Path, store: Contested) -> Iterator[Client]:
     runtime = {"embedder": CountingEmbedder(), "detector": Finds(), "embedders": {"other": ConstantEmbedder()}}
     with gallery_client(tmp_path / "d", store=store, runtime=runtime, SAME_THRESHOLD="0.4", KEEP_CROPS="1") as client:
         assert client.post("/v1/collections", json={"name": "staff"}).json()["model"]["dimension"] == 3
@@ -128,6 +149,46 @@ def test_an_id_that_is_taken_is_refused_and_more_faces_are_welcome(client: Clien
     more = post(client, f"{PERSONS}/ada/faces", vectors=[[0, 1, 0]], images=[b64(OTHER)])
     assert more["person"]["faces"] == 3 and more["person"]["id"] == "ada"
     assert post(client, f"{PERSONS}/bob/faces", 404, vectors=[[1, 0, 0]])["type"] == "urn:visage:person-missing"
+
+
+def test_of_two_requests_for_one_id_the_later_is_refused(client: Client, store: Contested) -> None:
+    """Both find the id free; while the pictures of one are looked at, the other writes."""
+    store.meanwhile = lambda: post(client, id="dup", name="Bob", vectors=[[0, 1, 0], [0, 0, 1]])
+    problem = post(client, status=409, id="dup", name="Alice", images=[b64(SHARP), b64(OTHER)])
+    assert problem["type"] == "urn:visage:already-there"
+    person = client.get(f"{PERSONS}/dup").json()
+    assert (person["name"], person["faces"]) == ("Bob", 2)
+
+
+def test_who_is_deleted_while_their_pictures_are_looked_at_does_not_come_back(client: Client, store: Contested) -> None:
+    post(client, id="gone", name="Gone", vectors=[[1, 0, 0]])
+    store.meanwhile = lambda: client.delete(f"{PERSONS}/gone")
+    problem = post(client, f"{PERSONS}/gone/faces", 404, images=[b64(SHARP)])
+    assert problem["type"] == "urn:visage:person-missing"
+    assert client.get(f"{PERSONS}/gone").status_code == 404 and store.collection("staff").faces == 0
+
+
+def test_vectors_do_not_get_into_a_collection_that_is_another_networks_by_now(client: Client, store: Contested) -> None:
+    def anew() -> None:
+        old = store.collection("staff")
+        store.drop("staff")
+        store.create(NewCollection("staff", replace(old.recogniser, name="another")))
+
+    vector = {"vectors": [[1, 0, 0]]}
+    row = b'{"id": "a", "vectors": [[1, 0, 0]]}\n{"id": "b", "vectors": [[0, 1, 0]]}\n'
+    bulk = "/v1/collections/staff/bulk"
+    calls = [
+        lambda: client.post(PERSONS, json=vector),
+        lambda: client.post(PERSONS, json={"images": [b64(SHARP)]}),
+        lambda: client.post("/v1/collections/staff/search", json=vector),
+        lambda: client.post(bulk, content=row, headers={"Content-Type": "application/x-ndjson"}),
+    ]
+    for call in calls:
+        store.drop("staff")
+        assert client.post("/v1/collections", json={"name": "staff"}).status_code == 201
+        store.meanwhile = anew
+        assert call().text.count("urn:visage:embedding-mismatch") == (2 if call is calls[-1] else 1)
+        assert store.persons("staff") == []
 
 
 def test_vectors_of_another_recogniser_are_refused(client: Client, store: MemoryStore) -> None:

@@ -14,7 +14,17 @@ from visage.api.v1.recognisers import check_length
 from visage.errors import ImageError, NothingEnrolled
 from visage.faces import Floats, ImageFaces, Outcome
 from visage.quality import Mode, measured, shortcomings
-from visage.search.base import Collection, Enrolment, NewFace, NewPerson, Person, Question, Store, StoredFace
+from visage.search.base import (
+    Collection,
+    Enrolment,
+    NewFace,
+    NewPerson,
+    Person,
+    PersonIs,
+    Question,
+    Store,
+    StoredFace,
+)
 
 # From this cosine on two faces are the same picture's, or two of one moment. With SFace, copies of 58 portraits, saved
 # anew at JPEG quality 50 or at half the size, are at 0.938 and more; two pictures of one person there reach 0.896.
@@ -67,8 +77,12 @@ def of_vector(vector: Floats, index: int, ids: Ids) -> Candidate:
     return Candidate("vector", NewFace(ids.of(f"vector-{index}"), vector, {"source": "vector"}))
 
 
-def enrol(store: Store, collection: Collection, person: NewPerson, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Keep what is good enough, all or nothing; the answer. Raises NothingEnrolled, EmbeddingMismatch."""
+def enrol(
+    store: Store, collection: Collection, person: NewPerson, candidates: Sequence[Candidate], person_is: PersonIs
+) -> dict[str, Any]:
+    """Keep what is good enough, all or nothing; the answer. Raises NothingEnrolled, EmbeddingMismatch, and AlreadyThere
+    or PersonMissing where the person is not `person_is`.
+    """
     chosen = [one.face for one in candidates if one.face is not None]
     for one in chosen:
         check_length(collection, len(one.vector))
@@ -77,8 +91,9 @@ def enrol(store: Store, collection: Collection, person: NewPerson, candidates: S
             "No picture was good enough to be enrolled; `images` says why",
             images=[enrolled(one, {}) for one in candidates],
         )
-    _find_near(store, collection.name, person.id, candidates)
-    [(made, faces)] = store.enrol(collection.name, [Enrolment(person, chosen)])
+    _find_near(store, collection, person.id, candidates)
+    write = [Enrolment(person, chosen, person_is)]
+    [(made, faces)] = store.enrol(collection.name, write, expected=collection.recogniser)
     return told(made, {face.id: face for face in faces}, candidates)
 
 
@@ -100,14 +115,14 @@ def enrolled(one: Candidate, faces: dict[str, StoredFace]) -> dict[str, Any]:
     return answer | ({"near_duplicate": one.near} if one.near is not None else {})
 
 
-def _find_near(store: Store, name: str, person: str, candidates: Sequence[Candidate]) -> None:
+def _find_near(store: Store, collection: Collection, person: str, candidates: Sequence[Candidate]) -> None:
     """Note of every picture the face that it nearly repeats: of the collection, or earlier of this request."""
     pictures = [one for one in candidates if one.source == "image" and one.face is not None]
     if not pictures:
         return
     vectors = np.stack([one.face.vector for one in pictures if one.face is not None])  # (n, D)
     question = Question(top=2, by="faces", threshold=NEAR_DUPLICATE)
-    for i, matches in enumerate(store.search(name, vectors, question)):
+    for i, matches in enumerate(store.search(collection.name, vectors, question, expected=collection.recogniser)):
         own = pictures[i].face
         others = [one for one in matches if own is not None and one.face.id != own.id]  # its own: this came before
         if others:

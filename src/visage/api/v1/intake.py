@@ -75,7 +75,7 @@ class Intake:
         read = [self._read(row, first + i, rows) for i, row in enumerate(group)]
         good = [one for one in read if isinstance(one, Enrolment)]
         try:
-            found = store.enrol(self._held.name, good) if good else []
+            found = store.enrol(self._held.name, good, expected=self._held.recogniser) if good else []
             made: list[tuple[str, int] | VisageError] = [_counts(one) for one in found]
         except VisageError as error:
             if len(group) == 1 or not _concerns_rows(error):
@@ -86,7 +86,7 @@ class Intake:
 
     def _alone(self, store: Store, one: Enrolment) -> tuple[str, int] | VisageError:
         try:
-            return _counts(store.enrol(self._held.name, [one])[0])
+            return _counts(store.enrol(self._held.name, [one], expected=self._held.recogniser)[0])
         except VisageError as error:
             if not _concerns_rows(error):
                 raise

@@ -26,7 +26,7 @@ from visage.api.v1.recognisers import bound
 from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, FaceMissing, PersonMissing
 from visage.images.fetching import ImageSource
-from visage.search.base import Collection, NewPerson, Store
+from visage.search.base import Collection, NewPerson, Person, PersonIs, Store
 
 router = APIRouter(prefix="/v1", tags=["v1: persons"])
 
@@ -63,9 +63,11 @@ async def create(request: Request, collection: Name) -> Response:
     async def work(ids: Ids) -> tuple[Response, str]:
         fields, sources = await read(request, PersonFields, PersonBody)
         person = NewPerson(fields.id or ids.of("person"), fields.name or "", fields.metadata or {})
-        held = await run(request, lambda store: _vacant(store, collection, person.id, ids))
+        held = await run(request, lambda store: _vacant(store, collection, person, ids))
         candidates = await _candidates(request, held, fields, sources, ids)
-        told = await run(request, lambda store: enrolment.enrol(store, held, person, candidates))
+        # An id that follows from the key is this write's own, whatever has become of the person since.
+        person_is: PersonIs = "either" if person.id == ids.of("person") else "new"
+        told = await run(request, lambda store: enrolment.enrol(store, held, person, candidates, person_is))
         root = request.scope.get("root_path", "").rstrip("/")
         where = {"Location": f"{root}/v1/collections/{collection}/persons/{person.id}"}
         return await answers.answered(request, lambda: told, 201, where), f"{collection}/{person.id}"
@@ -73,24 +75,31 @@ async def create(request: Request, collection: Name) -> Response:
     return await once(request, work)
 
 
-def _vacant(store: Store, name: str, person: str, ids: Ids) -> Collection:
-    """The collection, in which nobody has this id yet. Raises CollectionMissing, AlreadyThere."""
+def _vacant(store: Store, name: str, person: NewPerson, ids: Ids) -> Collection:
+    """The collection, in which nobody has this id yet; said before pictures are looked at, and held by the store when
+    it writes. Raises CollectionMissing, AlreadyThere.
+    """
     held = store.collection(name)
     try:
-        store.person(name, person)
+        there = store.person(name, person.id)
     except PersonMissing:
         return held
-    if ids.again and (person == ids.of("person") or _made_by(store, name, person, ids)):
+    if ids.again and (person.id == ids.of("person") or _made_by(store, name, there, person, ids)):
         return held
     raise AlreadyThere(
-        f"Person {person!r} is in collection {name!r} already: POST to {person}/faces for more, or take another id"
+        f"Person {person.id!r} is in collection {name!r} already: POST to {person.id}/faces for more, "
+        "or take another id"
     )
 
 
-def _made_by(store: Store, name: str, person: str, ids: Ids) -> bool:
-    """Whether this write, or the same before it, enrolled the person's first picture or vector."""
-    there = {face.id for face in store.faces(name, person, limit=1000)}
-    return any(ids.of(f"{kind}-{i}") in there for kind in ("image", "vector") for i in range(1000))
+def _made_by(store: Store, name: str, there: Person, new: NewPerson, ids: Ids) -> bool:
+    """Whether this write, or the same before it, enrolled the person's first picture or vector; or all of a person who
+    has no face.
+    """
+    if not there.faces:
+        return (there.name, there.metadata) == (new.name, new.metadata)
+    faces = {face.id for face in store.faces(name, there.id, limit=1000)}
+    return any(ids.of(f"{kind}-{i}") in faces for kind in ("image", "vector") for i in range(1000))
 
 
 @router.post(
@@ -109,7 +118,7 @@ async def more_faces(request: Request, collection: Name, person: PersonId) -> Re
         candidates = await _candidates(request, held, fields, sources, ids)
         if not candidates:
             raise missing("images", "At least one image or vector is needed")
-        told = await run(request, lambda store: enrolment.enrol(store, held, NewPerson(person), candidates))
+        told = await run(request, lambda store: enrolment.enrol(store, held, NewPerson(person), candidates, "known"))
         return await answers.answered(request, lambda: told, 201), f"{collection}/{person}"
 
     return await once(request, work)

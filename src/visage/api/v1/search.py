@@ -160,7 +160,7 @@ def _matches(
     size, step = 0, max(1, _AT_ONCE // question.top)
     for some in (which[start : start + step] for start in range(0, len(which), step)):
         sought = np.stack([vector for i in some if (vector := probes[i].sought) is not None])  # (q, D)
-        for i, matches in zip(some, store.search(held.name, sought, question), strict=True):
+        for i, matches in zip(some, store.search(held.name, sought, question, expected=held.recogniser), strict=True):
             found[i] = matches
             size += sum(_carried(match) for match in matches)
         if size > _MOST_BYTES:

@@ -21,7 +21,8 @@ _PAGE = 16384
 
 # `key` numbers grow with every commit, for SQLite has one writer at a time: what came after a key is what is new.
 # `version` counts a collection's changes; `epoch` its compactions, after which nothing learnt from `removed` holds.
-# `removed` tells the images of other processes which faces are gone; 0 stands for a whole collection.
+# `removed` tells the images of other processes which faces are gone, and when there is something to compact; 0 stands
+# for no face: a person without any, or a whole collection.
 # `segments` are the files of the image (segment.py), which nothing but speed depends on: each holds the faces after its
 # predecessor's `last` up to its own, less those that `removed` named up to `applied`.
 _SCHEMA = """

@@ -13,8 +13,9 @@ import numpy as np
 import orjson
 
 from visage.errors import AlreadyThere
-from visage.search.base import Enrolment, Metadata, NewFace, NewPerson, Person, StoredFace
+from visage.search.base import Enrolment, Metadata, NewFace, NewPerson, Person, Recogniser, StoredFace
 from visage.search.embedded.records import FACE, PERSON, State, as_json, face_of, find, in_groups, person_of
+from visage.search.expecting import hold_person, hold_recogniser
 
 # So many ids of one question: SQLite reads them as one JSON text.
 _GROUP = 2000
@@ -38,11 +39,12 @@ class _Write:
     crops: list[tuple[int, bytes]] = field(default_factory=list)
 
 
-def enrol(connection: sqlite3.Connection, name: str, enrolments: Sequence[Enrolment]) -> Enrolled:
-    """Within a transaction. What is there already stays. Raises CollectionMissing, and AlreadyThere for a face that
-    another person has.
+def enrol(connection: sqlite3.Connection, name: str, enrolments: Sequence[Enrolment], expected: Recogniser) -> Enrolled:
+    """Within a transaction. What is there already stays. Raises CollectionMissing, EmbeddingMismatch where it is not of
+    `expected`, AlreadyThere for a face that another person has and a "new" person, PersonMissing for a "known" one.
     """
     state = find(connection, name)
+    hold_recogniser(name, state.collection.recogniser, expected)
     write = _Write(
         state,
         time.time(),
@@ -54,6 +56,10 @@ def enrol(connection: sqlite3.Connection, name: str, enrolments: Sequence[Enrolm
         },
         {row[1]: (row[0], face_of(row[1:])) for row in _faces(connection, state, enrolments)},
     )
+    for enrolment in enrolments:
+        there = write.persons.get(enrolment.person.id)
+        faces = (write.faces[face.id][1] for face in enrolment.faces if face.id in write.faces)
+        hold_person(name, enrolment, there and there[1], faces)
     for enrolment in enrolments:
         key = _person(write, enrolment.person)
         for face in enrolment.faces:

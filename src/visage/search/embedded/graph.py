@@ -22,6 +22,11 @@ _BUILD = 100
 _LEAST_WIDTH = 64
 _CHUNK = 8192
 
+# So many rows may be added while a question is answered, in the transaction that it is asked in; more are outside.
+MOST_ADDED = 8192
+# The part of the nodes that may be of faces that are gone, before another graph is made without them.
+_WORN = 0.1
+
 
 def faiss() -> Any:
     """The library. Raises BackendUnavailable."""
@@ -30,6 +35,14 @@ def faiss() -> Any:
     except ImportError as exc:
         raise BackendUnavailable("index hnsw needs faiss: pip install visage[search], or use exact") from exc
     return library
+
+
+class Growing(Exception):
+    """So much is to be added to a graph that no transaction should wait for it: it would hold up compacting."""
+
+    def __init__(self, graph: "Graph", parts: Sequence[Rows]) -> None:
+        super().__init__()
+        self.graph, self.parts = graph, parts
 
 
 class Graph:
@@ -41,6 +54,24 @@ class Graph:
         self._index = self._faiss.IndexHNSWFlat(dimension, _NEIGHBOURS, self._faiss.METRIC_INNER_PRODUCT)
         self._index.hnsw.efConstruction = _BUILD
         self._keys = np.empty(0, np.int64)
+        self._until = 0  # the key of the last row that was considered
+
+    def __len__(self) -> int:
+        """Nodes, with those of faces that are gone."""
+        return len(self._keys)
+
+    def is_worn(self, faces: int) -> bool:
+        """Whether so many of the nodes are not among the `faces` that there are that a new graph is better."""
+        return len(self) - faces > _WORN * len(self)
+
+    def lacks(self, parts: Sequence[Rows]) -> int:
+        """How many rows are to be added."""
+        return sum(len(part) - int(np.searchsorted(part.keys, self._until, "right")) for part in parts)
+
+    def add(self, parts: Sequence[Rows]) -> None:
+        """Those rows that are new."""
+        with self._lock:
+            self._add(parts)
 
     def nearest(self, parts: Sequence[Rows], asked: Asked) -> Best:
         """Wider and wider until every list is full, or all rows have been asked for."""
@@ -69,24 +100,29 @@ class Graph:
             count = min(4 * count, len(persons))
 
     def _add(self, parts: Sequence[Rows]) -> None:
-        last = int(self._keys[-1]) if len(self._keys) else 0
         for part in parts:
-            new = part[int(np.searchsorted(part.keys, last, "right")) :]
+            new = part[int(np.searchsorted(part.keys, self._until, "right")) :]
+            keys = [self._keys]
             for start in range(0, len(new), _CHUNK):
-                self._index.add(_decoded(new[start : start + _CHUNK]))
-            self._keys = np.concatenate([self._keys, new.keys])
-            last = int(self._keys[-1]) if len(self._keys) else 0
+                chunk = new[start : start + _CHUNK]
+                there = chunk[chunk.persons >= 0]  # what is gone before it came in never does
+                self._index.add(_decoded(there))
+                keys.append(there.keys)
+            self._keys = np.concatenate(keys)
+            self._until = max(self._until, int(part.keys[-1])) if len(part) else self._until
 
     def _persons(self, parts: Sequence[Rows], asked: Asked) -> "np.ndarray[Any, np.dtype[np.int32]]":
         """(n,) whose each node is; −1 of those who are gone or not asked for."""
         persons = np.full(len(self._keys), -1, np.int32)
-        for part in parts:
+        for part in parts if len(persons) else ():
             alive = part.persons >= 0
             if len(asked.allowed):
                 inside = np.where(alive & (part.persons < len(asked.allowed)), part.persons, 0)
                 alive &= (asked.allowed[inside] != 0) & (part.persons < len(asked.allowed))
-            places = np.searchsorted(self._keys, part.keys[alive])
-            persons[places] = part.persons[alive]
+            keys = part.keys[alive]
+            places = np.minimum(np.searchsorted(self._keys, keys), len(persons) - 1)
+            known = self._keys[places] == keys  # not who went before they came in
+            persons[places[known]] = part.persons[alive][known]
         return persons
 
 

@@ -55,6 +55,14 @@ class Image:
                 self._catch_up(connection, state)
             return self._parts(), self.version
 
+    def let_go(self, epoch: int) -> None:
+        """Of the rows, where those of the collection's `epoch` are others: files that were deleted stay on the disk as
+        long as somebody maps them.
+        """
+        with self.lock:
+            if self._tail is not None and self._epoch < epoch:
+                self._mapped, self._tail, self.version = {}, None, -1
+
     @property
     def in_memory(self) -> int:
         """How many rows this process holds by itself."""

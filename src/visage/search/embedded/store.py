@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from visage.errors import AlreadyThere, FaceMissing, SearchError
+from visage.errors import AlreadyThere, CollectionMissing, FaceMissing, SearchError, StoreUnavailable
 from visage.faces import Floats
 from visage.search.base import (
     Collection,
@@ -22,11 +22,13 @@ from visage.search.base import (
     NewCollection,
     Person,
     Question,
+    Recogniser,
     StoredFace,
 )
 from visage.search.embedded import database
 from visage.search.embedded.enrolling import enrol
-from visage.search.embedded.graph import Graph, faiss
+from visage.search.embedded.exporting import exported
+from visage.search.embedded.graph import MOST_ADDED, Graph, Growing, faiss
 from visage.search.embedded.image import Behind, Image
 from visage.search.embedded.masks import Masks
 from visage.search.embedded.ranking import Asked, Best, Ranker
@@ -47,6 +49,7 @@ from visage.search.embedded.searching import asked_of, matches, nearest
 from visage.search.embedded.segment import Rows, Unreadable
 from visage.search.embedded.upkeep import Upkeep
 from visage.search.embedded.writer import Writer
+from visage.search.expecting import hold_recogniser
 from visage.search.filters import parse
 from visage.search.unit import hold_unit
 
@@ -56,7 +59,9 @@ MOST_TOP = 10_000
 
 # A state is overtaken while it is read, or a segment replaced; seldom twice, never so often.
 _TRIES = 20
-_EXPORTED_AT_ONCE = 256
+_EXPORTED_AT_ONCE = 512  # faces: a megabyte of vectors
+# In `removed`: it was no face that went, but a person without any, or a collection.
+_NO_FACE = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -88,10 +93,10 @@ class EmbeddedStore:
         self._rescore = rescore
         self._readers = database.Readers(folder)
         self._writer = Writer(folder)
-        self._upkeep = Upkeep(folder, self._readers, self._writer, compact_after)
         self._ranker = Ranker(threads)
         self._searched: dict[int, _Searched] = {}
         self._lock = threading.Lock()
+        self._upkeep = Upkeep(folder, self._readers, self._writer, compact_after, self._let_go)
 
     def warm_up(self) -> None:
         """Make the first search as quick as the second: the kernels are compiled once for an installation."""
@@ -143,18 +148,21 @@ class EmbeddedStore:
             for table in ("faces", "persons", "segments"):
                 connection.execute(f"DELETE FROM {table} WHERE collection = ?", (state.key,))
             connection.execute("DELETE FROM collections WHERE key = ?", (state.key,))
-            # 0: of all faces. Their bytes are in the files until these are compacted.
-            connection.execute("INSERT INTO removed (collection, face, at) VALUES (?, 0, ?)", (state.key, time.time()))
+            # Their bytes are in the files until these are compacted.
+            _mark_removed(connection, state, [_NO_FACE])
             return state.key
 
+        key = self._write(name, work)  # not under the lock: another process may be writing for long
         with self._lock:
-            self._searched.pop(self._write(name, work), None)
+            self._searched.pop(key, None)
 
-    def enrol(self, name: str, enrolments: Sequence[Enrolment], /) -> list[tuple[Person, list[StoredFace]]]:
-        dimension = self.collection(name).recogniser.dimension
+    def enrol(
+        self, name: str, enrolments: Sequence[Enrolment], /, *, expected: Recogniser | None = None
+    ) -> list[tuple[Person, list[StoredFace]]]:
+        held = expected or self.collection(name).recogniser
         for enrolment in enrolments:
-            hold_unit(f"person {enrolment.person.id!r}", [face.vector for face in enrolment.faces], dimension)
-        enrolled = self._writer.do(lambda connection: enrol(connection, name, enrolments))
+            hold_unit(f"person {enrolment.person.id!r}", [face.vector for face in enrolment.faces], held.dimension)
+        enrolled = self._writer.do(lambda connection: enrol(connection, name, enrolments, held))
         self._upkeep.wrote(sum(len(enrolment.faces) for enrolment in enrolments))
         return enrolled
 
@@ -197,6 +205,8 @@ class EmbeddedStore:
             key, _ = find_person(connection, state, person)
             faces = [row[0] for row in connection.execute("SELECT key FROM faces WHERE person = ?", (key,))]
             _remove(connection, state, faces)
+            if not faces:  # their name, too, is in the files until these are compacted
+                _mark_removed(connection, state, [_NO_FACE])
             connection.execute("DELETE FROM persons WHERE key = ?", (key,))
             connection.execute("UPDATE collections SET persons = persons - 1 WHERE key = ?", (state.key,))
 
@@ -234,12 +244,15 @@ class EmbeddedStore:
             found = [_find_face(connection, state, face, "vector")[0] for face in faces]
             return floats(found, state.collection.recogniser.dimension)
 
-    def search(self, name: str, probes: Floats, question: Question, /) -> list[list[Match]]:
+    def search(
+        self, name: str, probes: Floats, question: Question, /, *, expected: Recogniser | None = None
+    ) -> list[list[Match]]:
         if not 1 <= question.top <= MOST_TOP:
             raise SearchError(f"top is {question.top}: at least 1, at most {MOST_TOP}")
         for _ in range(_TRIES):
             try:
                 with self._reading(name) as (connection, state):
+                    hold_recogniser(name, state.collection.recogniser, expected)
                     hold_unit("a probe", probes, state.collection.recogniser.dimension)
                     searched = self._searched_of(state)
                     parts, version = searched.image.at(connection, state)
@@ -251,33 +264,24 @@ class EmbeddedStore:
                 self._upkeep.fold(name, at_once=True)
             except Unreadable:
                 self._upkeep.mend(name)
-        raise SearchError(f"{name!r} changes faster than it can be searched; try again")
+            except Growing as growing:
+                growing.graph.add(growing.parts)
+        raise StoreUnavailable(f"{name!r} changes faster than it can be searched; try again")
 
     def export(self, name: str, /) -> Iterator[tuple[Person, StoredFace, Floats]]:
-        """In the order of the persons' ids. A transaction for each few hundred persons: readers that are slow hold up
-        nobody. A face that is enrolled or removed meanwhile may be among them or not.
-        """
-        after = ""
+        """See the protocol. A transaction for each few hundred faces: readers that are slow hold up nobody."""
+        key: int | None = None
+        last = ("", "")
         while True:
             with self._reading(name) as (connection, state):
-                some = connection.execute(
-                    f"SELECT p.key, {PERSON} FROM persons p WHERE p.collection = ? AND p.id > ? ORDER BY p.id LIMIT ?",
-                    (state.key, after, _EXPORTED_AT_ONCE),
-                ).fetchall()
-                dimension = state.collection.recogniser.dimension
-                found = [
-                    (person_of(row[1:]), face_of(face[:-1]), floats([face[-1]], dimension)[0])
-                    for row in some
-                    for face in connection.execute(
-                        f"SELECT {FACE}, f.vector FROM faces f JOIN persons p ON p.key = f.person WHERE f.person = ? "
-                        "ORDER BY f.id",
-                        (row[0],),
-                    )
-                ]
-            if not some:
+                if key not in (None, state.key):
+                    raise CollectionMissing(f"the collection {name!r} was dropped; another one has its name now")
+                key = state.key
+                found = exported(connection, state, last, _EXPORTED_AT_ONCE)
+            if not found:
                 return
-            after = some[-1][1]
             yield from found
+            last = found[-1][0].id, found[-1][1].id
 
     def compact(self, name: str | None = None, /) -> None:
         """All collections share a file: with or without `name`, it is all of it that is compacted."""
@@ -313,8 +317,27 @@ class EmbeddedStore:
         if state.collection.index == "exact":
             return nearest(connection, state, self._ranker, parts, asked, rescore=self._rescore)
         with self._lock:
-            searched.graph = searched.graph or Graph(state.collection.recogniser.dimension)
-        return searched.graph.nearest(parts, asked)
+            if searched.graph is None:
+                searched.graph = Graph(state.collection.recogniser.dimension)
+            graph = searched.graph
+        if graph.lacks(parts) > MOST_ADDED:
+            raise Growing(graph, parts)
+        return graph.nearest(parts, asked)
+
+    def _let_go(self) -> None:
+        """Of what other processes have dropped, deleted or compacted, where nobody here searches and so finds out."""
+        if not self._searched:
+            return
+        with self._readers.reading() as connection:
+            there = {state.key: state for state in states(connection)}
+        with self._lock:
+            for key in self._searched.keys() - there.keys():
+                del self._searched[key]
+            kept = list(self._searched.items())
+        for key, searched in kept:
+            searched.image.let_go(there[key].epoch)
+            if searched.graph is not None and searched.graph.is_worn(there[key].collection.faces):
+                searched.graph = None
 
 
 def _changed(connection: sqlite3.Connection, state: State) -> int:
@@ -325,16 +348,20 @@ def _changed(connection: sqlite3.Connection, state: State) -> int:
 
 def _remove(connection: sqlite3.Connection, state: State, faces: Sequence[int]) -> int:
     """The faces with these keys, and tell the images of all processes. Returns the collection's version."""
-    now = time.time()
-    connection.executemany(
-        "INSERT INTO removed (collection, face, at) VALUES (?, ?, ?)", [(state.key, face, now) for face in faces]
-    )
+    _mark_removed(connection, state, faces)
     for group in in_groups(faces, 2000):
         text = json.dumps(group)
         connection.execute("DELETE FROM crops WHERE face IN (SELECT value FROM json_each(?))", (text,))
         connection.execute("DELETE FROM faces WHERE key IN (SELECT value FROM json_each(?))", (text,))
     connection.execute("UPDATE collections SET faces = faces - ? WHERE key = ?", (len(faces), state.key))
     return _changed(connection, state)
+
+
+def _mark_removed(connection: sqlite3.Connection, state: State, faces: Sequence[int]) -> None:
+    now = time.time()
+    connection.executemany(
+        "INSERT INTO removed (collection, face, at) VALUES (?, ?, ?)", [(state.key, face, now) for face in faces]
+    )
 
 
 def _find_face(connection: sqlite3.Connection, state: State, face: str, columns: str) -> tuple[Any, ...]:

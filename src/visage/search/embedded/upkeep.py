@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _LONGEST = 600.0
 # How long readers of an old state are waited for, so that the write-ahead log can be emptied.
 _CHECKPOINT_SECONDS = 60.0
+_ATTEMPT_MS = 250
+_PAUSE = 0.05
 _LOOK_EVERY = 15.0
 _LOOK_AFTER = 8192  # faces
 # The share of time that compacting by itself may take: a large file is not rewritten all day long.
@@ -43,14 +45,23 @@ _CHUNK = 8192
 
 class Upkeep:
     """One process at a time does it, whichever comes first. `compact_after`: seconds after a deletion until the files
-    are compacted; None: only when asked to.
+    are compacted; None: only when asked to. `let_go`: of what this process holds and others have removed; every process
+    does that.
     """
 
-    def __init__(self, folder: Path, readers: Readers, writer: Writer, compact_after: float | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        readers: Readers,
+        writer: Writer,
+        compact_after: float | None,
+        let_go: Callable[[], None] = lambda: None,
+    ) -> None:
         self._folder = folder
         self._readers = readers
         self._writer = writer
         self._compact_after = compact_after
+        self._let_go = let_go
         self._alone = folder / "upkeep.lock"
         self._asked = threading.Event()
         self._ending = False
@@ -95,14 +106,25 @@ class Upkeep:
         with self._lock():
             with self._readers.reading() as connection:
                 until = last_removed(connection)
-            self._writer.do(_vacuum, alone=True)
+            # Zeros over deleted cells are not all: SQLite moves cells between pages and leaves copies in the gaps.
+            self._writer.do(lambda connection: connection.execute("VACUUM"), alone=True)
+            self._empty_log()
             with self._readers.reading() as connection:
                 every = states(connection)
             for state in every:
                 self._mended(state, partial(self._rewrite, state, until))
             self._writer.do(lambda connection: _forget_dropped(connection, until))
             self._sweep()
-            self._writer.do(_empty_log, alone=True)
+            self._empty_log()
+        self._let_go()
+
+    def _empty_log(self) -> None:
+        """Raises StoreUnavailable. Between two attempts others write; a reader that stays would hold all of them up."""
+        until = time.monotonic() + _CHECKPOINT_SECONDS
+        while not self._writer.do(_is_log_emptied, alone=True):
+            if time.monotonic() >= until:
+                raise StoreUnavailable("compacting waits for a reader of the galleries that does not end; try again")
+            time.sleep(_PAUSE)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -224,6 +246,7 @@ class Upkeep:
 
     def _look(self) -> None:
         try:
+            self._let_go()
             if self._somewhere_many():
                 self.fold()
             if self._due():
@@ -285,15 +308,11 @@ def _forget_dropped(connection: sqlite3.Connection, until: int) -> None:
         )
 
 
-def _vacuum(connection: sqlite3.Connection) -> None:
-    """Zeros over deleted cells are not all: SQLite moves cells between pages and leaves copies in the gaps."""
-    connection.execute("VACUUM")
-    _empty_log(connection)
-
-
-def _empty_log(connection: sqlite3.Connection) -> None:
-    until = time.monotonic() + _CHECKPOINT_SECONDS
-    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-        if time.monotonic() >= until:
-            raise StoreUnavailable("compacting waits for a reader of the galleries that does not end; try again")
-        time.sleep(0.05)
+def _is_log_emptied(connection: sqlite3.Connection) -> bool:
+    """Whether nobody read an old state, or wrote, for a moment; nobody can write while that is tried."""
+    before = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    connection.execute(f"PRAGMA busy_timeout = {_ATTEMPT_MS}")
+    try:
+        return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {before}")

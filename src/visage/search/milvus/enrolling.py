@@ -4,6 +4,12 @@ Milvus writes the rows of one call to one collection together, but has no transa
 first, then all faces, and last all persons in one write: faces of somebody who is new are nobody's before that. When
 the server dies in between, the caller is told StoreUnavailable; the same call with the same ids then writes what is
 missing.
+
+Who must be "new" or "known" is looked up where the writing begins, and writers of one process wait for each other. Of
+two processes that make the same "new" person at once both may be told that they did; faces belong to a key, not to an
+id, so that the two are not mixed: the later one is there, and the earlier one's faces are nobody's. Faces for somebody
+"known" whom another process forgets meanwhile are nobody's likewise, and nobody comes back. `compact` takes such faces
+away.
 """
 
 import secrets
@@ -14,6 +20,7 @@ from typing import Any
 
 from visage.errors import AlreadyThere
 from visage.search.base import Enrolment, Metadata, NewFace, NewPerson, Person, StoredFace
+from visage.search.expecting import hold_person
 from visage.search.milvus import schema
 from visage.search.milvus.connection import Connection
 from visage.search.milvus.galleries import Gallery
@@ -49,8 +56,14 @@ class _Write:
 
 
 def enrol(connection: Connection, gallery: Gallery, enrolments: Sequence[Enrolment]) -> Enrolled:
-    """What is there already stays. Raises AlreadyThere for a face that another person has; then nothing is written."""
+    """What is there already stays. Raises AlreadyThere for a face that another person has and for a "new" person who is
+    there, PersonMissing for a "known" one who is not; then nothing is written.
+    """
     write = _there(Reading(connection, gallery, connection.moment()), enrolments)
+    for enrolment in enrolments:
+        there = _counted(write, enrolment.person.id) if enrolment.person.id in write.lives else None
+        faces = (write.faces[face.id] for face in enrolment.faces if face.id in write.faces)
+        hold_person(gallery.name, enrolment, there, faces)
     for enrolment in enrolments:
         _person(write, enrolment.person)
         for new in enrolment.faces:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from visage.errors import AlreadyThere, CollectionMissing, SearchError, StoreUnavailable
 from visage.search.base import Collection, Metadata, NewCollection, Recogniser
+from visage.search.expecting import hold_recogniser
 from visage.search.milvus import names, schema
 from visage.search.milvus.connection import Connection, Row
 from visage.search.milvus.expressions import among
@@ -62,11 +63,12 @@ class Galleries:
             self._connection.write(table, [row])
         return collection_of(row, 0, 0)
 
-    def find(self, name: str) -> Gallery:
-        """Raises CollectionMissing."""
+    def find(self, name: str, expected: Recogniser | None = None) -> Gallery:
+        """Raises CollectionMissing, and EmbeddingMismatch where it is not of the recogniser `expected`."""
         found = self._known.get(name)
-        if found is None:
+        if found is None or expected not in (None, found.recogniser):  # what is remembered may have been dropped
             found = self._known[name] = self._of(self.row(name, self._connection.moment()))
+        hold_recogniser(name, found.recogniser, expected)
         return found
 
     def forget(self, name: str) -> None:

@@ -18,6 +18,8 @@ from visage.search.milvus.rows import ABOUT, CROP, FACE, PERSON, Life, crop_id, 
 # Owners of one question.
 _TOGETHER = 1000
 _EXPORTED = 256
+# So many of their faces, unless one person has more.
+_EXPORTED_FACES = 4096
 # Bytes of one answer; Milvus sends 64 MB.
 _MOST_BYTES = 16 << 20
 
@@ -131,11 +133,15 @@ class Reading:
     def export(self) -> Iterator[tuple[Person, StoredFace, Floats]]:
         """In the order of the persons' ids."""
         lives = self._everybody("", "", _EXPORTED)
-        while some := self.counted(group := list(islice(lives, _EXPORTED))):
-            persons = {life.key: person for life, person in zip(group, some, strict=True)}
-            rows = [row for page in self._owned(list(persons), (*FACE, "vector"), self._page) for row in page]
-            for row in sorted(rows, key=lambda row: (row["person"], row["id"])):
-                yield persons[row["owner"]], face_of(row), vectors_of([row], self._gallery.recogniser.dimension)[0]
+        while group := list(islice(lives, _EXPORTED)):
+            for some in _few_faces(group, self.counted(group)):
+                pages: Iterable[Sequence[Row]] = self._owned(list(some), (*FACE, "vector"), self._page)
+                if len(some) > 1:  # pages are in the order of the faces' ids; one person's may be many
+                    pages = [
+                        sorted((row for page in pages for row in page), key=lambda row: (row["person"], row["id"]))
+                    ]
+                for row in (row for page in pages for row in page):
+                    yield some[row["owner"]], face_of(row), vectors_of([row], self._gallery.recogniser.dimension)[0]
 
     @property
     def _page(self) -> int:
@@ -155,3 +161,17 @@ class Reading:
         self, expression: str, fields: Sequence[str], after: str = "", size: int = MOST_ROWS
     ) -> Iterator[list[Row]]:
         return self._connection.pages(self._gallery.vectors, expression, fields, self._at, after=after, size=size)
+
+
+def _few_faces(lives: Sequence[Life], persons: Sequence[Person]) -> Iterator[dict[int, Person]]:
+    """By their keys, so many together as have few enough faces, or one."""
+    some: dict[int, Person] = {}
+    faces = 0
+    for life, person in zip(lives, persons, strict=True):
+        if some and faces + person.faces > _EXPORTED_FACES:
+            yield some
+            some, faces = {}, 0
+        some[life.key] = person
+        faces += person.faces
+    if some:
+        yield some

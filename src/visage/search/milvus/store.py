@@ -17,6 +17,7 @@ from visage.search.base import (
     NewCollection,
     Person,
     Question,
+    Recogniser,
     StoredFace,
 )
 from visage.search.filters import parse
@@ -76,7 +77,9 @@ class MilvusStore:
     def drop(self, name: str, /) -> None:
         self._galleries.drop(name)
 
-    def enrol(self, name: str, enrolments: Sequence[Enrolment], /) -> list[tuple[Person, list[StoredFace]]]:
+    def enrol(
+        self, name: str, enrolments: Sequence[Enrolment], /, *, expected: Recogniser | None = None
+    ) -> list[tuple[Person, list[StoredFace]]]:
         persons = [f"p {e.person.id}" for e in enrolments]
         faces = [f"f {face.id}" for e in enrolments for face in e.faces]
 
@@ -86,7 +89,7 @@ class MilvusStore:
                 hold_unit(f"person {e.person.id!r}", [face.vector for face in e.faces], dimension)
             return enrolling.enrol(self._connection, gallery, enrolments)
 
-        return self._write(name, [*persons, *faces], work)
+        return self._write(name, [*persons, *faces], work, expected)
 
     def person(self, name: str, person: str, /) -> Person:
         return self._read(name, lambda reading: reading.counted([reading.life(person)])[0])
@@ -127,7 +130,9 @@ class MilvusStore:
     def vectors(self, name: str, faces: Sequence[str], /) -> Floats:
         return self._read(name, lambda reading: reading.vectors(faces))
 
-    def search(self, name: str, probes: Floats, question: Question, /) -> list[list[Match]]:
+    def search(
+        self, name: str, probes: Floats, question: Question, /, *, expected: Recogniser | None = None
+    ) -> list[list[Match]]:
         if not 1 <= question.top <= MOST_TOP:
             raise SearchError(f"top is {question.top}: at least 1, at most {MOST_TOP}")
 
@@ -137,12 +142,14 @@ class MilvusStore:
             search = Search(self._connection, gallery, question, self._connection.moment())
             return search.matches(asked) if len(asked) else []
 
-        return self._known(name, work)
+        return self._known(name, work, expected)
 
     def export(self, name: str, /) -> Iterator[tuple[Person, StoredFace, Floats]]:
-        """In the order of the persons' ids. What is enrolled or removed meanwhile may be among them or not."""
+        """See the protocol. Vectors of a collection that has the name by now are elsewhere in Milvus."""
+        gallery = self._known(name, self._there)
         try:
-            yield from self._read(name, lambda reading: reading.export())
+            yield from Reading(self._connection, gallery, self._connection.moment()).export()
+            self._there(gallery)  # else it may have ended early
         except Gone as exc:
             raise CollectionMissing(f"there is no collection {name!r} any more") from exc
 
@@ -157,6 +164,12 @@ class MilvusStore:
     def close(self) -> None:
         self._connection.close()
 
+    def _there(self, gallery: Gallery) -> Gallery:
+        """Raises Gone."""
+        if not self._connection.has(gallery.vectors):
+            raise Gone
+        return gallery
+
     def _compacted(self, gallery: Gallery) -> None:
         forgetting.sweep(self._connection, gallery)
         there = self._connection.tables()
@@ -167,16 +180,18 @@ class MilvusStore:
     def _read(self, name: str, work: Callable[[Reading], T]) -> T:
         return self._known(name, lambda g: work(Reading(self._connection, g, self._connection.moment())))
 
-    def _write(self, name: str, about: Iterable[str], work: Callable[[Gallery], T]) -> T:
+    def _write(
+        self, name: str, about: Iterable[str], work: Callable[[Gallery], T], expected: Recogniser | None = None
+    ) -> T:
         with self._writing.held(f"{name} {one}" for one in about):
-            return self._known(name, work)
+            return self._known(name, work, expected)
 
-    def _known(self, name: str, work: Callable[[Gallery], T]) -> T:
+    def _known(self, name: str, work: Callable[[Gallery], T], expected: Recogniser | None = None) -> T:
         """Again where the collection was made anew by another process."""
         for _ in range(_TRIES):
             try:
                 with self._connection.within():
-                    return work(self._galleries.find(name))
+                    return work(self._galleries.find(name, expected))
             except Gone:
                 self._galleries.forget(name)
         raise StoreUnavailable(f"{name!r} is being made or dropped by another process")
