@@ -48,7 +48,6 @@ class Client(TestClient):
         super().__init__(app, **{"base_url": "http://localhost", **how})
 
 
-
 # Every licence of the shipped catalogue that an operator has to accept; tests put such files there by hand.
 LICENCES = sorted(
     {

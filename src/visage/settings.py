@@ -159,8 +159,8 @@ class Settings(BaseModel):
     cors_origins: _Words = _setting([], "Origins that browsers may call from, separated by commas", "CORS_ORIGINS")
     allowed_hosts: _Words = _setting(
         [],
-        "Names that the service may be asked by, besides localhost and addresses, separated by commas; * for any. Unset "
-        "means any, but without keys on loopback none with PORT behind it",
+        "Names that the service may be asked by, besides localhost and addresses, separated by commas; * for any. "
+        "Unset means any; without keys on loopback, any that does not have PORT behind it",
         "ALLOWED_HOSTS",
     )
 
@@ -311,7 +311,7 @@ class Settings(BaseModel):
     # Galleries
     data_dir: Path = _setting(
         Path("data"),
-        "Folder of the galleries, and of what else the service remembers; made at the first write",
+        "Folder of the galleries, and of what else the service remembers; made when it is first needed",
         "DATA_DIR",
     )
     milvus_uri: _Milvus = _setting(

@@ -77,7 +77,9 @@ def test_behind_a_prefix_the_same_pages_may_call() -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-@pytest.mark.parametrize("origin", [EVIL, "null", "http://localhost:3000", "http://127.0.0.1", "https://localhost.evil"])
+@pytest.mark.parametrize(
+    "origin", [EVIL, "null", "http://localhost:3000", "http://127.0.0.1", "https://localhost.evil"]
+)
 def test_other_pages_may_not_call(method: str, origin: str) -> None:
     assert not admitted(method, headers={"host": "localhost:18080", "origin": origin})
 
@@ -130,14 +132,28 @@ def test_origins_are_asked_wherever_it_listens(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["", "localhost", "LOCALHOST:18080", "localhost.:18080", "a.localhost:18080", "127.0.0.1:18080", "[::1]:18080"]
-    + ["127.9.9.9:18080", "192.168.1.5:18080", "faces.example.org", "faces.example.org:8443", "a b:c:18080"],
+    [
+        "",
+        "localhost",
+        "LOCALHOST:18080",
+        "localhost.:18080",
+        "a.localhost:18080",
+        "127.0.0.1:18080",
+        "127.9.9.9:18080",
+        "192.168.1.5:18080",
+        "[::1]:18080",
+        "faces.example.org",
+        "faces.example.org:8443",
+        "a b:c:18080",
+    ],
 )
 def test_names_of_this_machine_addresses_and_proxies_are_let_in(host: str) -> None:
     assert admitted("GET", headers={"host": host})
 
 
-@pytest.mark.parametrize("host", ["evil.example:18080", "EVIL.example:18080", "localhost.evil.example:18080", "1a:18080"])
+@pytest.mark.parametrize(
+    "host", ["evil.example:18080", "EVIL.example:18080", "localhost.evil.example:18080", "1a:18080"]
+)
 def test_a_name_with_the_very_port_is_a_rebound_one(host: str) -> None:
     assert not admitted("GET", headers={"host": host})
     assert admitted("GET", headers={"host": host}, port=None)

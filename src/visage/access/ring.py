@@ -56,7 +56,7 @@ class KeyRing:
             if changed:
                 self._version = _UNREAD  # until both were read: the file may be locked just now
             if version != self._version:
-                self._keys = _by_start(_valid(list(read_keys(db)) if db else [], listed))
+                self._keys = _by_start(valid_keys(list(read_keys(db)) if db else [], listed))
                 self._version = version
         except sqlite3.OperationalError as exc:
             if "locked" not in str(exc):
@@ -74,7 +74,8 @@ class KeyRing:
         return self._db
 
 
-def _valid(kept: list[Key], listed: list[Key]) -> Iterator[Key]:
+def valid_keys(kept: list[Key], listed: list[Key]) -> Iterator[Key]:
+    """Of the keys' file and of a list: what the file says is revoked is so, though it be listed."""
     yield from (key for key in kept if key.revoked is None)
     known = {key.digest for key in kept}
     yield from (key for key in listed if key.digest not in known)
