@@ -235,3 +235,12 @@ def test_a_route_is_counted_by_its_whole_template(tmp_path: Path) -> None:
         assert client.get("/v1/collections/none/persons").status_code == 404
         metrics = client.get("/metrics").text
     assert 'route="/v1/collections/{collection}/persons"' in metrics
+
+
+def test_the_port_that_is_listened_on_gives_a_rebound_name_away(tmp_path: Path) -> None:
+    with running(tmp_path / "d", MemoryStore()) as url:
+        port = int(url.rsplit(":", 1)[1])
+        hosts = {f"evil.example:{port}": 403, f"localhost:{port}": 200, "faces.example.org": 200}
+        for host, status in hosts.items():
+            forged = {"host": host, "x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "https"}
+            assert httpx.get(f"{url}/v1/collections", headers=forged).status_code == status
