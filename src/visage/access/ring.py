@@ -14,6 +14,9 @@ from visage.access.keys import Key, digest_of
 # the first step's time gives away is of no use to them.
 _START = 4
 _UNREAD = -1
+# Who writes when keys were used is done within a millisecond, and is waited for: a key that was added or taken back before
+# must not be missed for it.
+_WAIT = 0.05  # seconds
 
 
 class KeyRing:
@@ -48,7 +51,7 @@ class KeyRing:
             self._db = None
 
     def _catch_up(self) -> None:
-        """What is being written this very moment is seen at the next request."""
+        """What takes longer to be written than is waited for is seen at a later request."""
         try:
             db = self._opened()
             version = db.execute("PRAGMA data_version").fetchone()[0] if db else 0
@@ -70,7 +73,7 @@ class KeyRing:
             self._place, self._version, self._keys = place, _UNREAD, {}
         if self._db is None and place is not None:
             address = f"file:{quote(str(self._path))}?mode=ro"
-            self._db = sqlite3.connect(address, uri=True, timeout=0, check_same_thread=False)
+            self._db = sqlite3.connect(address, uri=True, timeout=_WAIT, check_same_thread=False)
         return self._db
 
 
