@@ -14,8 +14,8 @@ from visage.access.keys import Key, digest_of
 # the first step's time gives away is of no use to them.
 _START = 4
 _UNREAD = -1
-# Who writes when keys were used is done within a millisecond, and is waited for: a key that was added or taken back before
-# must not be missed for it.
+# Who writes when keys were used is done within a millisecond, and is waited for: a key that was added or taken back
+# before must not be missed for it.
 _WAIT = 0.05  # seconds
 
 
