@@ -40,7 +40,13 @@ REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / "shared"
 TESTDATA = SHARED / "testdata"
 
-Client = TestClient
+
+class Client(TestClient):
+    """Asks by a name that leads to this machine, as callers of a service on loopback do."""
+
+    def __init__(self, app: Any, **how: Any) -> None:
+        super().__init__(app, **{"base_url": "http://localhost", **how})
+
 
 # Every licence of the shipped catalogue that an operator has to accept; tests put such files there by hand.
 LICENCES = sorted(
@@ -232,15 +238,15 @@ def opener_of(make: Callable[[], Any]) -> Callable[[], AbstractContextManager[An
 
 
 @contextmanager
-def client_of(settings: Settings, **how: Any) -> Iterator[TestClient]:
+def client_of(settings: Settings, **how: Any) -> Iterator[Client]:
     """A client of an application in this process, once it is ready; it raises no server error as an exception."""
-    with TestClient(create_app(settings, **how), raise_server_exceptions=False, follow_redirects=False) as client:
+    with Client(create_app(settings, **how), raise_server_exceptions=False, follow_redirects=False) as client:
         wait_ready(lambda: client.get("/ready").status_code == 200)
         yield client
 
 
 @contextmanager
-def constant_client(*, runtime: Mapping[str, Any] | None = None, **environ: str) -> Iterator[TestClient]:
+def constant_client(*, runtime: Mapping[str, Any] | None = None, **environ: str) -> Iterator[Client]:
     """A client of an application over constant networks with these environment variables."""
     more = dict(runtime or {})
     with client_of(settings_of(**environ), opener=lambda s, w: constant_runtime(s, w, **more)) as client:
@@ -297,7 +303,7 @@ def served(folder: Path, command: Sequence[str] = ("-m", "visage", "serve"), **e
             process.wait()
 
 
-def extract(client: TestClient | httpx.Client, *images: bytes, **fields: Any) -> Any:
+def extract(client: Client | httpx.Client, *images: bytes, **fields: Any) -> Any:
     """POST /extract with these files as base64; the parsed answer, which must be a 200."""
     body = {"images": {"data": [b64(image) for image in images]}, **fields}
     answer = client.post("/extract", json=body)

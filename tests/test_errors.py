@@ -47,7 +47,7 @@ STATUSES = {
     "ConfigurationError": 500,
     "UnknownModel": 500,
     "UnknownFamily": 500,
-    "BackendUnavailable": 500,
+    "BackendUnavailable": 501,
     "ModelFileError": 500,
     "DownloadFailed": 500,
     "ChecksumMismatch": 500,

@@ -18,6 +18,7 @@ structlog.get_logger("visage.request").info("request", path="/x", status=200, ok
 structlog.get_logger("visage.request").info("request", path="/a\\n2026 error forged\\x1b[2J")
 logging.getLogger("visage.runtime").warning("said %s", "one\\ntwo")
 logging.getLogger("visage.runtime").debug("in detail")
+logging.getLogger("visage.audit").info("audit", extra={"key": "k1"})
 logging.getLogger("stranger").info("a stranger's small talk")
 logging.getLogger("stranger").warning("a stranger's warning", extra={"key": "value"})
 logging.getLogger("uvicorn.access").error("a second line for each request")
@@ -105,3 +106,8 @@ def test_the_level_says_what_of_ours_is_logged(lines: Any) -> None:
     assert ours("INFO") == {"request", "said one\ntwo", "unforeseen"}
     assert ours("WARNING") == {"said one\ntwo", "unforeseen"}
     assert ours("ERROR") == {"unforeseen"}
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
+def test_the_audit_log_is_kept_whatever_the_level(lines: Any, level: str) -> None:
+    assert [e["key"] for e in map(json.loads, lines(level, "json")) if e["event"] == "audit"] == ["k1"]

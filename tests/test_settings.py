@@ -364,6 +364,11 @@ def test_every_level_that_python_knows_is_one_of_ours(text: str, level: str) -> 
         ("URL_TIMEOUT", "nan", ""),
         ("REQUEST_TIMEOUT", "inf", "less than or equal to 3600"),
         ("MAX_BODY_BYTES", "1k", "valid integer"),
+        ("MILVUS_URI", "http://milvus:99999", "http://HOST:19530"),
+        ("MILVUS_URI", "http://milvus:0", "http://HOST:19530"),
+        ("MILVUS_URI", "http://milvus:port", "http://HOST:19530"),
+        ("MILVUS_URI", "https://[::1", "http://HOST:19530"),
+        ("MILVUS_URI", "http://:19530", "http://HOST:19530"),
     ],
 )
 def test_a_fault_is_one_line_that_names_variable_value_and_remedy(name: str, value: str, remedy: str) -> None:
@@ -538,3 +543,10 @@ def test_where_others_may_come_in_somebody_must(host: str) -> None:
 def test_auth_is_one_of_two_words() -> None:
     with pytest.raises(ConfigurationError, match="AUTH='on'"):
         settings_of(AUTH="on")
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://milvus", "http://milvus:19530", "https://user@milvus.example:443/db", "http://[::1]:19530", "g.db"]
+)
+def test_an_address_of_milvus_is_taken_as_it_is(uri: str) -> None:
+    assert settings_of(MILVUS_URI=uri).milvus_uri == uri

@@ -33,6 +33,7 @@ def configure(level: str, form: str) -> None:
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             "loggers": {
                 "visage": {"level": level},
+                "visage.audit": {"level": "INFO"},  # who asks for it wants it, however quiet the rest is
                 "uvicorn": {"handlers": [], "propagate": True, "level": "WARNING"},
                 "uvicorn.error": {"handlers": [], "propagate": True, "level": "WARNING"},
                 "uvicorn.access": {"handlers": [], "propagate": False, "level": "CRITICAL"},

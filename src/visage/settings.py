@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -87,6 +88,20 @@ def _address(word: str) -> str:
     return f"{host}:{port}"
 
 
+def _milvus(value: Any) -> Any:
+    uri = _none(value)
+    if not isinstance(uri, str) or not uri.startswith(("http://", "https://")):
+        return uri
+    try:
+        where = urlsplit(uri)
+        port = where.port
+    except ValueError as exc:
+        raise ValueError(f"no address of a server, as http://HOST:19530: {exc}") from exc
+    if not where.hostname or port == 0:
+        raise ValueError("no address of a server: http://HOST:19530")
+    return uri
+
+
 def _headers(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -111,6 +126,7 @@ _Words = Annotated[list[str], BeforeValidator(_words)]
 _Flags = Annotated[list[str], BeforeValidator(_flags)]
 _Names = Annotated[list[str], BeforeValidator(_names)]
 _Addresses = Annotated[list[str], BeforeValidator(_addresses)]
+_Milvus = Annotated[str | None, BeforeValidator(_milvus)]
 _Headers = Annotated[dict[str, str], BeforeValidator(_headers)]
 
 
@@ -141,6 +157,12 @@ class Settings(BaseModel):
         "FORWARDED_ALLOW_IPS",
     )
     cors_origins: _Words = _setting([], "Origins that browsers may call from, separated by commas", "CORS_ORIGINS")
+    allowed_hosts: _Words = _setting(
+        [],
+        "Names that the service may be asked by, besides localhost and addresses, separated by commas; * for any. "
+        "Unset means any; without keys on loopback, any that does not have PORT behind it",
+        "ALLOWED_HOSTS",
+    )
 
     # Networks
     inference_backend: str = _setting(
@@ -289,10 +311,10 @@ class Settings(BaseModel):
     # Galleries
     data_dir: Path = _setting(
         Path("data"),
-        "Folder of the galleries, and of what else the service remembers; made at the first write",
+        "Folder of the galleries, and of what else the service remembers; made when it is first needed",
         "DATA_DIR",
     )
-    milvus_uri: Annotated[str | None, BeforeValidator(_none)] = _setting(
+    milvus_uri: _Milvus = _setting(
         None,
         "Milvus that keeps the galleries, not DATA_DIR: http://HOST:19530, https://…, or a file of Milvus Lite, *.db",
         "MILVUS_URI",
@@ -408,6 +430,10 @@ class Settings(BaseModel):
         return local or self.inference_backend == "openvino"
 
     @property
+    def on_loopback(self) -> bool:
+        return _is_loopback(self.host)
+
+    @property
     def asks_for_keys(self) -> bool:
         return self.auth == "keys"
 
@@ -421,7 +447,7 @@ class Settings(BaseModel):
 
     def check_auth(self) -> None:
         """Raises ConfigurationError where other machines may come in and nobody has said who of them may do what."""
-        if self.auth is None and not _is_loopback(self.host):
+        if self.auth is None and not self.on_loopback:
             raise ConfigurationError(
                 f"HOST={self.host} lets other machines in, and AUTH does not say who may do what. AUTH=keys asks every "
                 "caller for a key (visage keys add NAME --scopes read,write makes one); AUTH=off lets whoever reaches "

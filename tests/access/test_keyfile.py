@@ -43,6 +43,25 @@ def test_a_name_is_free_again_once_its_key_is_revoked(tmp_path: Path) -> None:
     assert all(key.revoked for key in file.all())
 
 
+def test_an_id_comes_before_a_name(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path)
+    first, _ = file.add("desk", READ)
+    second, _ = file.add("door", READ)
+    misnamed, _ = file.add(second.id, READ)
+    assert file.revoke(second.id).id == second.id
+    assert [key.id for key in file.all() if key.revoked is None] == [first.id, misnamed.id]
+    assert file.revoke(second.id).id == misnamed.id
+
+
+def test_an_id_comes_before_the_name_of_an_older_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = KeyFile(tmp_path)
+    older, _ = file.add("k12345678", READ)
+    monkeypatch.setattr("visage.access.keyfile.new_id", lambda: "k12345678")
+    file.add("door", READ)
+    assert file.revoke("k12345678").name == "door"
+    assert file.revoke(older.id).id == older.id
+
+
 def test_what_is_not_there_or_was_revoked_cannot_be_revoked(tmp_path: Path) -> None:
     file = KeyFile(tmp_path)
     with pytest.raises(ConfigurationError, match="visage keys list"):

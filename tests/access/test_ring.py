@@ -1,4 +1,5 @@
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -67,4 +68,18 @@ def test_a_write_that_is_going_on_holds_nobody_up(file: KeyFile) -> None:
     assert time.perf_counter() - started < 1
     writer.execute("COMMIT")
     writer.close()
+    ring.close()
+
+
+def test_a_key_is_not_missed_while_its_use_is_noted(file: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visage.access.ring._WAIT", 30.0)
+    ring = KeyRing(file)
+    _, secret = file.add("desk", READ)
+    noting = sqlite3.connect(file.path, check_same_thread=False)
+    noting.execute("BEGIN EXCLUSIVE")
+    done = threading.Timer(0.05, noting.rollback)
+    done.start()
+    assert ring.find(secret)
+    done.join()
+    noting.close()
     ring.close()

@@ -229,6 +229,48 @@ def test_what_each_route_asks_for(route: str, scope: str) -> None:
     assert need.all_collections == (route == "POST /v1/collections")
 
 
+# --- Paths that the routes and the gate might read differently
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "%0A",
+        "persons%0A",
+        "persons/a%0A",
+        "export%0A",
+        "export%0D%0A",
+        "export%00",
+        "export%C2%85",
+        "export%85",
+        "export%E2%80%A8",
+        "export%5C",
+        "export/",
+        "export//",
+        "export;x",
+        "./export",
+        "..%2Fmine",
+        "%2e%2e/secret/export",
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["secret", "/secret", "secret%0A", "secret%2F", "mine%2F..%2Fsecret", "mine/../secret"]
+)
+def test_no_spelling_of_a_path_opens_another_collection(client: Client, keys: Keys, name: str, path: str) -> None:
+    everybody, bound = keys("admin"), keys("admin", collections=("mine",), name="bound to mine")
+    for made in ("secret", "mine"):
+        assert client.post("/v1/collections", json={"name": made}, headers=everybody).status_code in (201, 409)
+    for method in ("GET", "DELETE", "PATCH"):
+        answer = client.request(method, f"/v1/collections/{name}/{path}", headers=bound, follow_redirects=True)
+        assert answer.status_code in (403, 404, 405), answer.text
+    assert client.get("/v1/collections/secret", headers=everybody).status_code == 200
+
+
+def test_a_path_with_a_line_break_names_its_collection() -> None:
+    need = need_of("GET", "/v1/collections/secret/export\n")
+    assert need is not None and need.collection == "secret"
+
+
 # --- Keys that are shown wrongly, and other doors
 
 

@@ -76,6 +76,22 @@ def test_one_line_tells_of_each_request() -> None:
     assert told[1]["log_level"] == "debug" and told[2]["log_level"] == "info"
 
 
+@pytest.mark.parametrize("path", [*GUARDED, "/v1/detect", "/info", "/health"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0", "\x7f", "\x85", "\u2028"])
+def test_a_path_with_a_control_character_leads_nowhere(path: str, end: str) -> None:
+    """The pattern of a route would match before a last line break, past all that is asked for by the path."""
+
+    async def scenario() -> None:
+        async def receive() -> Message:
+            raise AssertionError("the body was read")
+
+        async with opened(constant_app()) as app:
+            sent = await called(app, path + end, receive)
+            assert sent[0]["status"] == 404 and dict(sent[0]["headers"])[b"content-type"] == PROBLEM.encode()
+
+    run(scenario())
+
+
 # ---------------------------------------------------------------- deadlines
 
 

@@ -103,3 +103,16 @@ def test_keys_are_exported_for_another_service(data: Path, tmp_path: Path, capsy
         shown = {"Authorization": f"Bearer {secret.strip()}"}
         assert client.get("/info", headers=shown).status_code == 200
         assert client.get("/info").status_code == 401
+
+
+@pytest.mark.parametrize("what", ["add", "revoke"])
+def test_without_its_audit_log_nothing_is_done(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Else there would be a key whose secret nobody has seen."""
+    run(capsys, "add", "desk")
+    monkeypatch.setenv("AUDIT_LOG", str(tmp_path / "absent" / "audit.jsonl"))
+    status, out, err = run(capsys, what, "lost" if what == "add" else "desk")
+    assert (status, out) == (1, "") and "AUDIT_LOG=" in err
+    keys = json.loads(run(capsys, "list", "--json")[1])
+    assert [(key["name"], key["revoked"]) for key in keys] == [("desk", None)]

@@ -41,7 +41,7 @@ def bare(_: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
-schema = schemathesis.openapi.from_asgi("/openapi.json", constant_app())
+schema = schemathesis.openapi.from_asgi("/openapi.json", constant_app(ALLOWED_HOSTS="testserver"))
 schema.config.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 
 

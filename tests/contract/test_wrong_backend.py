@@ -12,7 +12,7 @@ import pytest
 
 from tests import bending
 from tests.networks import Embedder, dense, model_file, pictures, scrfd_heads
-from tests.support import REPO, TestClient, b64, client_of, models_folder, settings_of, wait_ready
+from tests.support import REPO, Client, b64, client_of, models_folder, settings_of, wait_ready
 from visage.api.app import create_app
 from visage.backends import BACKENDS, onnx
 
@@ -49,7 +49,7 @@ def test_ready_stays_503_and_says_which_network_on_what_and_how_far_off(
     models_dir: Path, hopper: bytes, half: str
 ) -> None:
     settings = settings_of(MODELS_DIR=str(models_dir), INFERENCE_BACKEND="bent", FORCE_FP16=half)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with Client(create_app(settings), raise_server_exceptions=False) as client:
         wait_ready(lambda: client.get("/health").status_code == 500)
         for _ in range(3):
             answer = client.get("/ready")
@@ -90,7 +90,7 @@ def test_without_known_numbers_onnx_runtime_s_stand_in_for_them(
             assert client.get("/ready").status_code == 200
         assert "no known numbers" not in caplog.text
         return
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with Client(create_app(settings), raise_server_exceptions=False) as client:
         wait_ready(lambda: client.get("/health").status_code == 500)
         said = client.get("/ready").json()["detail"]
     assert "near, computed by bent, failed its self-test: number " in said and "as by ONNX Runtime on the CPU" in said

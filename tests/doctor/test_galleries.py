@@ -5,6 +5,7 @@ import pytest
 
 from tests.support import settings_of
 from visage.access.keyfile import KeyFile
+from visage.access.keylist import line_of
 from visage.doctor import galleries
 from visage.doctor.finding import Finding
 
@@ -37,6 +38,17 @@ def test_keys_without_a_key_are_doubtful(tmp_path: Path) -> None:
     assert found.verdict == "good" and "1 valid" in found.what
     file.revoke("desk")
     assert access(**environ).verdict == "doubtful"
+
+
+def test_a_listed_key_that_was_revoked_here_is_not_counted(tmp_path: Path) -> None:
+    listed, file = tmp_path / "keys.jsonl", KeyFile(tmp_path / "data")
+    keys = [file.add(name, frozenset({"read"}))[0] for name in ("desk", "door")]
+    listed.write_text("".join(line_of(key) + "\n" for key in keys), "utf-8")
+    file.revoke("desk")
+    found = access(AUTH="keys", DATA_DIR=str(tmp_path / "data"), AUTH_KEYS_FILE=str(listed))
+    assert found.verdict == "good" and "1 valid" in found.what
+    file.revoke("door")
+    assert access(AUTH="keys", DATA_DIR=str(tmp_path / "data"), AUTH_KEYS_FILE=str(listed)).verdict == "doubtful"
 
 
 def test_the_folder_is_made_where_it_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,14 +62,22 @@ class KeyFile:
         with self._opened() as db:
             return list(read_keys(db))
 
-    def revoke(self, name_or_id: str) -> Key:
-        """Raises ConfigurationError where no valid key is so called."""
-        found = [key for key in self.all() if key.revoked is None and name_or_id in (key.id, key.name)]
+    def valid(self, name_or_id: str) -> Key:
+        """The valid key that has this id, else the one with this name: each can be told by its id, whatever others are
+        called. Raises ConfigurationError where there is none.
+        """
+        keys = [key for key in self.all() if key.revoked is None]
+        found = [key for key in keys if key.id == name_or_id] or [key for key in keys if key.name == name_or_id]
         if not found:
             raise ConfigurationError(f"no valid key is called {name_or_id!r}; `visage keys list` shows them")
-        with self._opened() as db:
-            db.execute("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), found[0].id))
         return found[0]
+
+    def revoke(self, name_or_id: str) -> Key:
+        """As `valid` finds it. Raises ConfigurationError where there is none."""
+        key = self.valid(name_or_id)
+        with self._opened() as db:
+            db.execute("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id))
+        return key
 
     def note_used(self, used: Mapping[str, float]) -> None:
         """When keys were last seen, by their ids."""

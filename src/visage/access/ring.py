@@ -14,6 +14,9 @@ from visage.access.keys import Key, digest_of
 # the first step's time gives away is of no use to them.
 _START = 4
 _UNREAD = -1
+# Who writes when keys were used is done within a millisecond, and is waited for: a key that was added or taken back
+# before must not be missed for it.
+_WAIT = 0.05  # seconds
 
 
 class KeyRing:
@@ -48,7 +51,7 @@ class KeyRing:
             self._db = None
 
     def _catch_up(self) -> None:
-        """What is being written this very moment is seen at the next request."""
+        """What takes longer to be written than is waited for is seen at a later request."""
         try:
             db = self._opened()
             version = db.execute("PRAGMA data_version").fetchone()[0] if db else 0
@@ -56,7 +59,7 @@ class KeyRing:
             if changed:
                 self._version = _UNREAD  # until both were read: the file may be locked just now
             if version != self._version:
-                self._keys = _by_start(_valid(list(read_keys(db)) if db else [], listed))
+                self._keys = _by_start(valid_keys(list(read_keys(db)) if db else [], listed))
                 self._version = version
         except sqlite3.OperationalError as exc:
             if "locked" not in str(exc):
@@ -70,11 +73,12 @@ class KeyRing:
             self._place, self._version, self._keys = place, _UNREAD, {}
         if self._db is None and place is not None:
             address = f"file:{quote(str(self._path))}?mode=ro"
-            self._db = sqlite3.connect(address, uri=True, timeout=0, check_same_thread=False)
+            self._db = sqlite3.connect(address, uri=True, timeout=_WAIT, check_same_thread=False)
         return self._db
 
 
-def _valid(kept: list[Key], listed: list[Key]) -> Iterator[Key]:
+def valid_keys(kept: list[Key], listed: list[Key]) -> Iterator[Key]:
+    """Of the keys' file and of a list: what the file says is revoked is so, though it be listed."""
     yield from (key for key in kept if key.revoked is None)
     known = {key.digest for key in kept}
     yield from (key for key in listed if key.digest not in known)

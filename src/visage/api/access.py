@@ -40,7 +40,7 @@ _TABLE: tuple[tuple[frozenset[str], re.Pattern[str], Scope], ...] = (
     (frozenset({"PATCH", "DELETE"}), re.compile(_PERSON), "write"),
     (frozenset({"DELETE"}), re.compile(f"{_PERSON}/faces/[^/]+"), "write"),
 )
-_NAMED_COLLECTION = re.compile(f"{_ALL}/([^/]+)(?:/.*)?")
+_NAMED_COLLECTION = re.compile(f"{_ALL}/([^/]+)(?:/.*)?", re.DOTALL)
 
 _HOW = "send Authorization: Bearer vk_… (`visage keys add` makes one)"
 _MOST_PATH = 1000

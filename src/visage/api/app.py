@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from visage import __version__
 from visage.api.access import gate_of
+from visage.api.callers import Callers
 from visage.api.door import Door, path_of, speaks_compat
 from visage.api.galleries import Galleries
 from visage.api.galleries import Opener as StoreOpener
@@ -121,6 +122,7 @@ def _add_middleware(app: FastAPI, state: State) -> None:
         made = Door(
             inner,
             settings=settings,
+            callers=Callers(settings),
             gate=state.gate,
             metrics=state.metrics,
             guarded=_is_guarded,

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visage.access.keys import Key
 from visage.api.access import Gate
+from visage.api.callers import Callers
 from visage.api.context import RequestContext
 from visage.api.metrics import Metrics
 from visage.api.problems import problem, problem_of
@@ -26,6 +27,10 @@ from visage.settings import Settings
 log = structlog.get_logger("visage.request")
 
 _ID = re.compile(r"[\w.:\-]{1,128}")
+# The `$` of a route's pattern matches before a last line break too: such a path would lead to a route and yet be none
+# of those that keys and limits are asked for. No route has a place for any of these.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_BODILESS = frozenset({"GET", "HEAD"})
 _TIMEOUT_HEADER = "x-request-timeout"
 # Seldom of interest, and asked for every few seconds.
 _QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
@@ -41,9 +46,9 @@ class Door:
     """Middleware around the whole application; `guarded` tells of a method and a path whether real work is behind it.
 
     A body on a path that `streamed` knows is worked on while it comes: its size and its length in time are not
-    limited, only the time between two pieces; so is the answer's. `gate` asks who is there. `enter` takes a
-    place for a guarded request and raises Overloaded or NotReady where there is none; `models` tells what
-    X-Visage-Models says where a request names no networks.
+    limited, only the time between two pieces; so is the answer's. `callers` asks which page a browser sends, `gate`
+    who is there. `enter` takes a place for a guarded request and raises Overloaded or NotReady where there is none;
+    `models` tells what X-Visage-Models says where a request names no networks.
     """
 
     def __init__(
@@ -51,15 +56,17 @@ class Door:
         app: ASGIApp,
         *,
         settings: Settings,
+        callers: Callers,
         gate: Gate,
         metrics: Metrics,
         guarded: Callable[[str, str], bool],
         enter: Enter,
         models: Callable[[], Mapping[str, str]],
-        streamed: Callable[[str], bool] = lambda _: False,
+        streamed: Callable[[str, str], bool] = lambda *_: False,
     ) -> None:
         self._app = app
         self._settings = settings
+        self._callers = callers
         self._gate = gate
         self._metrics = metrics
         self._guarded = guarded
@@ -89,14 +96,20 @@ class _Passage:
         self._status = 0
         self._path = path_of(scope)
         self._compat = speaks_compat(door._settings, self._path)
-        self._streamed = door._streamed(self._path)
+        self._streamed = door._streamed(scope["method"], self._path)
         self.context = RequestContext(self._id(), Deadline(self._seconds()))
         self._body_read = asyncio.Event()
+        self._empty = self._has_no_body()
+        if self._empty:
+            self._body_read.set()
         self._streamed_bytes = 0
 
     async def go(self) -> None:
         self.context.attach(self._scope)
         try:
+            if _CONTROL.search(self._path):
+                await self._nowhere()
+                return
             self.context.key = self._admitted()
             if self._door._guarded(self._scope["method"], self._path):
                 await self._guarded()
@@ -116,7 +129,9 @@ class _Passage:
             self._report()
 
     def _admitted(self) -> Key | None:
-        return self._door._gate.admit(self._scope["method"], self._path, self._headers.get("authorization", ""))
+        method = self._scope["method"]
+        self._door._callers.admit(method, self._headers, (self._scope.get("server") or (None, None))[1])
+        return self._door._gate.admit(method, self._path, self._headers.get("authorization", ""))
 
     async def _guarded(self) -> None:
         declared = self._headers.get("content-length", "")
@@ -148,7 +163,16 @@ class _Passage:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
+    def _has_no_body(self) -> bool:
+        """Nothing that a route waits for: nobody reads a body of these, and a caller who leaves is seen at once."""
+        method = self._scope["method"]
+        declared = "content-length" in self._headers or "transfer-encoding" in self._headers
+        return method in _BODILESS or (method == "DELETE" and not declared)
+
     async def _limited_receive(self) -> Message:
+        if self._empty:
+            self._empty = False
+            return {"type": "http.request", "body": b"", "more_body": False}
         if self._body_read.is_set():  # what comes now is the disconnect, which `_left` waits for
             await asyncio.Event().wait()
         if self._streamed:
@@ -189,6 +213,9 @@ class _Passage:
             if models := self.context.models or self._door._models():
                 headers["X-Visage-Models"] = ", ".join(f"{role}={name}" for role, name in models.items())
         await self._send(message)
+
+    async def _nowhere(self) -> None:
+        await problem(404, "Not Found", "Not Found", compat=self._compat)(self._scope, self._receive, self._answer)
 
     async def _refuse(self, error: VisageError) -> None:
         self._door._metrics.failure(error)

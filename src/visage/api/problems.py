@@ -29,6 +29,7 @@ STATUS: dict[type[VisageError], int] = {
     errors.InferenceFailed: 500,
     errors.Unauthorised: 401,
     errors.Forbidden: 403,
+    errors.BackendUnavailable: 501,
     errors.NoRecogniser: 501,
     errors.NoFace: 422,
     errors.ThresholdUnknown: 422,

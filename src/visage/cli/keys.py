@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from visage.access.audit import SERVICE_LOG, audit_of
+from visage.access.audit import SERVICE_LOG, Audit, audit_of
 from visage.access.keyfile import KeyFile
 from visage.access.keylist import line_of
 from visage.access.keys import SCOPES, Key, rate_of, scopes_of
@@ -50,26 +50,29 @@ def _file(settings: Settings) -> KeyFile:
     return KeyFile(settings.data_dir)
 
 
-def _told(settings: Settings, what: str, key: Key) -> None:
-    """A line in the audit log, where that is a file: the service's own log is not this command's."""
-    if settings.audit_log not in (None, SERVICE_LOG):
-        audit_of(settings.audit_log).record(
-            key=key.id, method=f"keys {what}", path=key.name, status=200, request_id=getpass.getuser()
-        )
+def _audit(settings: Settings) -> Audit:
+    """The audit log, where that is a file: the service's own log is not this command's.
+
+    It is opened before a key is made or taken back: what cannot be told must not be done.
+    """
+    return audit_of(None if settings.audit_log == SERVICE_LOG else settings.audit_log)
+
+
+def _told(audit: Audit, what: str, key: Key) -> None:
+    audit.record(key=key.id, method=f"keys {what}", path=key.name, status=200, request_id=getpass.getuser())
 
 
 def _add(given: argparse.Namespace) -> int:
     name = given.name.strip()
     if not name or not name.isprintable():
         raise ConfigurationError("a key needs a name of printable characters, which says what it is for")
+    scopes, rate = scopes_of(_words(given.scopes)), rate_of(given.rate)
     settings = Settings.load()[0]
-    key, secret = _file(settings).add(
-        name,
-        scopes_of(_words(given.scopes)),
-        collections=frozenset(_words(given.collections)),
-        rate=rate_of(given.rate),
-    )
-    _told(settings, "add", key)
+    file = _file(settings)
+    file.make()  # the audit log may be in its folder
+    audit = _audit(settings)
+    key, secret = file.add(name, scopes, collections=frozenset(_words(given.collections)), rate=rate)
+    _told(audit, "add", key)
     print(secret)
     print(
         f"{key.id} {_rights(key)}. The line above is the key: it is kept nowhere and cannot be shown again.",
@@ -98,8 +101,11 @@ def _export(given: argparse.Namespace) -> int:
 
 def _revoke(given: argparse.Namespace) -> int:
     settings = Settings.load()[0]
-    key = _file(settings).revoke(given.key)
-    _told(settings, "revoke", key)
+    file = _file(settings)
+    key = file.valid(given.key)
+    audit = _audit(settings)
+    file.revoke(key.id)
+    _told(audit, "revoke", key)
     print(f"{key.id} ({key.name}) is revoked")
     return 0
 

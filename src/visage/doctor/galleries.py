@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from visage.access.keyfile import FILE, KeyFile
 from visage.access.keylist import KeyList
+from visage.access.keys import Key
+from visage.access.ring import valid_keys
 from visage.doctor.finding import Finding, amount
 from visage.errors import ConfigurationError
 from visage.settings import Settings
@@ -70,12 +72,12 @@ def access(settings: Settings) -> Iterator[Finding]:
         yield Finding("access", "good", f"AUTH=off: whoever reaches {settings.host}:{settings.port} may do everything")
         return
     file = settings.data_dir / FILE
-    valid = [key for key in KeyFile(settings.data_dir).all() if key.revoked is None] if file.is_file() else []
+    kept, listed = KeyFile(settings.data_dir).all(), list[Key]()
     where = str(file)
     if settings.auth_keys_file is not None:
-        valid += KeyList(settings.auth_keys_file).keys()[0]
+        listed = KeyList(settings.auth_keys_file).keys()[0]
         where += f" and {settings.auth_keys_file}"
-    if valid:
+    if valid := list(valid_keys(kept, listed)):
         yield Finding("access", "good", f"AUTH=keys, {len(valid)} valid in {where}")
     else:
         remedy = "visage keys add NAME --scopes read,write"

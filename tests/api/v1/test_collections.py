@@ -1,5 +1,6 @@
 """Collections: made, listed, changed, deleted; bound to a recogniser."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.galleries import MemoryStore, gallery_client
-from tests.support import Client, ConstantEmbedder
+from tests.support import Client, ConstantEmbedder, constant_client
 from visage.errors import StoreUnavailable
 
 
@@ -125,3 +126,14 @@ def test_the_store_is_closed_with_the_service(tmp_path: Path) -> None:
         client.get("/v1/collections")
         assert not store.closed
     assert store.closed
+
+
+def test_an_index_whose_library_is_not_installed_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with constant_client(DATA_DIR=str(tmp_path)) as client:
+        answer = client.post("/v1/collections", json={"name": "rough", "index": "hnsw"})
+        assert (answer.status_code, answer.json()["type"]) == (501, "urn:visage:backend-unavailable")
+        assert "pip install visage[search]" in answer.json()["detail"]
+        assert client.get("/v1/collections/rough").status_code == 404

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import pytest
 import uvicorn
 
 from tests.api.v1.test_bulk import BULK, NDJSON, Threefold, ndjson
@@ -176,8 +177,70 @@ def test_an_export_that_nobody_reads_to_the_end_ends(tmp_path: Path) -> None:
         wait_ready(lambda: not any(thread.name == "ahead" for thread in threading.enumerate()))
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PATCH", "/v1/collections/staff/persons/bulk"),
+        ("PATCH", "/v1/collections/staff/persons/export"),
+        ("POST", "/v1/collections/staff/persons/bulk/faces"),
+        ("POST", "/v1/collections/staff/export"),
+        ("PATCH", "/v1/collections/export"),
+    ],
+)
+def test_a_body_is_no_stream_for_a_name_in_its_path(tmp_path: Path, method: str, path: str) -> None:
+    with gallery_client(tmp_path / "d", MAX_BODY_BYTES="2048") as client:
+        client.post("/v1/collections", json={"name": "staff"})
+        answer = client.request(method, path, content=b'{"name": "' + b"x" * 3000 + b'"}')
+        assert answer.status_code == 413 and answer.json()["type"] == "urn:visage:request-too-large"
+
+
+class Endless(MemoryStore):
+    """An export that ends when nobody takes it any more, or the test does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = threading.Event()
+        self.left = threading.Event()
+
+    def export(self, name: str, /) -> Iterator[Any]:
+        rows = list(super().export(name))
+        try:
+            while not self.over.is_set():
+                yield from rows
+        finally:
+            self.left.set()
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-length": "2"}])
+def test_an_export_ends_when_its_caller_hangs_up(tmp_path: Path, headers: dict[str, str]) -> None:
+    """What is sent to nobody is thrown away by the server without a word: only its news of the caller tells."""
+    store = Endless()
+    with running(tmp_path / "d", store) as url:
+        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
+        httpx.post(f"{url}{BULK}", content=ndjson({"id": "a", "vectors": [[1, 0, 0]]}), headers=NDJSON)
+        try:
+            with httpx.stream(
+                "GET", f"{url}/v1/collections/staff/export", headers=headers, content=b"{}" if headers else None
+            ) as answer:
+                assert answer.status_code == 200
+                next(answer.iter_bytes())
+            assert store.left.wait(20), "the export went on"
+            wait_ready(lambda: "visage_requests_inside 0.0" in httpx.get(f"{url}/metrics").text)
+        finally:
+            store.over.set()
+
+
 def test_a_route_is_counted_by_its_whole_template(tmp_path: Path) -> None:
     with gallery_client(tmp_path) as client:
         assert client.get("/v1/collections/none/persons").status_code == 404
         metrics = client.get("/metrics").text
     assert 'route="/v1/collections/{collection}/persons"' in metrics
+
+
+def test_the_port_that_is_listened_on_gives_a_rebound_name_away(tmp_path: Path) -> None:
+    with running(tmp_path / "d", MemoryStore()) as url:
+        port = int(url.rsplit(":", 1)[1])
+        hosts = {f"evil.example:{port}": 403, f"localhost:{port}": 200, "faces.example.org": 200}
+        for host, status in hosts.items():
+            forged = {"host": host, "x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "https"}
+            assert httpx.get(f"{url}/v1/collections", headers=forged).status_code == status

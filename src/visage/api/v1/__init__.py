@@ -1,5 +1,7 @@
 """The /v1 routes: faces, comparison, galleries, search."""
 
+import re
+
 from fastapi import FastAPI
 from pydantic import BaseModel
 
@@ -7,7 +9,7 @@ from visage.api.v1 import bulk, collections, faces, persons, search
 from visage.api.v1.bodies import BODIES
 
 PREFIX = "/v1/"
-_STREAMS = ("/bulk", "/export")
+_STREAMS = {"POST": re.compile(r"/v1/collections/[^/]+/bulk"), "GET": re.compile(r"/v1/collections/[^/]+/export")}
 
 
 def add_v1(app: FastAPI) -> None:
@@ -15,9 +17,9 @@ def add_v1(app: FastAPI) -> None:
         app.include_router(module.router)
 
 
-def is_streamed(path: str) -> bool:
-    """Whether the body or the answer of this path may be longer than memory."""
-    return path.startswith(PREFIX + "collections/") and path.endswith(_STREAMS)
+def is_streamed(method: str, path: str) -> bool:
+    """Whether the body or the answer may be longer than memory there."""
+    return method in _STREAMS and _STREAMS[method].fullmatch(path) is not None
 
 
 def bodies_of_v1() -> tuple[type[BaseModel], ...]:

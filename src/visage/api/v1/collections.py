@@ -33,7 +33,7 @@ Cursor = Annotated[str | None, Query(max_length=1000, description="`next` of the
     status_code=201,
     summary="Make a collection",
     responses=documents.answers(
-        schemas.CollectionAnswer, documents.COLLECTION, 409, 422, 503, status=201, about="Made; Location names it"
+        schemas.CollectionAnswer, documents.COLLECTION, 409, 422, 501, 503, status=201, about="Made; Location names it"
     ),
     openapi_extra=documents.body(CollectionBody, {"name": "staff", "description": "Who may come in"}, key=True),
 )
