@@ -26,11 +26,11 @@ NETWORKS = [
     "yunet",
     "yunet_2023mar",
     "yunet_n_dynamic",
-    "scrfd_500m_bnkps",
+    pytest.param("scrfd_500m_bnkps", marks=pytest.mark.slow),
     "scrfd_2.5g_bnkps",
     "retinaface_mnet025_v1",
     "mnet_cov2",
-    "centerface",
+    pytest.param("centerface", marks=pytest.mark.slow),
 ]
 SERVED, LOWER = 0.6, 0.5
 # A face whose score is this close to the threshold may be found one way only.
