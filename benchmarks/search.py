@@ -197,6 +197,10 @@ def recode(store: EmbeddedStore, precision: Precision) -> None:
 
 
 def faiss_flat(vectors: Floats) -> Any:
+    """The index, or None where faiss is not installed. Its threads sleep when they are done: by themselves they would
+    spin on for a while, on the cores of whoever is asked next.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import faiss
     except ImportError:
