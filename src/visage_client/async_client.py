@@ -1,7 +1,6 @@
 """The client for event loops: `Client`, with await."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
@@ -12,7 +11,7 @@ import httpx
 from visage_client import many, requests
 from visage_client.binding import method
 from visage_client.calls import Answer, Call, Form, Lines, Prepared
-from visage_client.connection import DEFAULT_URL, address, answer_of, broken, headers_of, is_transient, request_of
+from visage_client.connection import DEFAULT_URL, Attempts, address, answer_of, broken, headers_of, request_of
 from visage_client.errors import Refused
 from visage_client.many import Gathered, Job, Work
 from visage_client.requests import Listing, Stream
@@ -208,18 +207,16 @@ class AsyncClient:
 
     async def _tried(self, send: Callable[[], Awaitable[tuple[Answer, T]]]) -> T:
         """What `send` gives beside its answer, once that answer stands. Raises NoAnswer."""
-        started, tried = time.monotonic(), 0
+        attempts = Attempts(self._retries, self.url)
         while True:
-            tried += 1
+            attempts.begin()
             try:
                 answer, found = await send()
             except httpx.TransportError as error:
-                elapsed = time.monotonic() - started
-                pause = self._retries.after_failure(tried, elapsed) if is_transient(error) else None
-                if pause is None:
-                    raise broken(error, self.url) from error
+                pause = attempts.after_failure(error)
             else:
-                pause = self._retries.after_answer(answer.status, answer.headers, tried, time.monotonic() - started)
-                if pause is None:
+                after = attempts.after_answer(answer)
+                if after is None:
                     return found
+                pause = after
             await asyncio.sleep(pause)

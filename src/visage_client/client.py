@@ -12,7 +12,7 @@ import httpx
 from visage_client import many, requests
 from visage_client.binding import method
 from visage_client.calls import Answer, Call, Form, Lines, Prepared
-from visage_client.connection import DEFAULT_URL, address, answer_of, broken, headers_of, is_transient, request_of
+from visage_client.connection import DEFAULT_URL, Attempts, address, answer_of, broken, headers_of, request_of
 from visage_client.errors import Refused
 from visage_client.many import Gathered, Job, Work
 from visage_client.requests import Listing, Stream
@@ -195,18 +195,16 @@ class Client:
 
     def _tried(self, send: Callable[[], tuple[Answer, T]]) -> T:
         """What `send` gives beside its answer, once that answer stands. Raises NoAnswer."""
-        started, tried = time.monotonic(), 0
+        attempts = Attempts(self._retries, self.url)
         while True:
-            tried += 1
+            attempts.begin()
             try:
                 answer, found = send()
             except httpx.TransportError as error:
-                elapsed = time.monotonic() - started
-                pause = self._retries.after_failure(tried, elapsed) if is_transient(error) else None
-                if pause is None:
-                    raise broken(error, self.url) from error
+                pause = attempts.after_failure(error)
             else:
-                pause = self._retries.after_answer(answer.status, answer.headers, tried, time.monotonic() - started)
-                if pause is None:
+                after = attempts.after_answer(answer)
+                if after is None:
                     return found
+                pause = after
             time.sleep(pause)

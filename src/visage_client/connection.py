@@ -1,11 +1,13 @@
 """What both clients do with httpx in the same way."""
 
+import time
 from collections.abc import Mapping
 
 import httpx
 
 from visage_client.calls import Answer, Prepared
 from visage_client.errors import NoAnswer, TimedOut
+from visage_client.retries import Retries
 
 DEFAULT_URL = "http://127.0.0.1:18080"
 
@@ -48,10 +50,6 @@ def answer_of(response: httpx.Response) -> Answer:
     return Answer(response.status_code, response.headers, response.content, response.reason_phrase)
 
 
-def is_transient(error: httpx.TransportError) -> bool:
-    return isinstance(error, _TRANSIENT)
-
-
 def broken(error: httpx.HTTPError, url: httpx.URL) -> NoAnswer:
     """In our words."""
     why = str(error) or type(error).__name__
@@ -60,3 +58,31 @@ def broken(error: httpx.HTTPError, url: httpx.URL) -> NoAnswer:
     if isinstance(error, httpx.ConnectError):
         return NoAnswer(f"no service at {url}: {why}")
     return NoAnswer(f"the service at {url} does not answer: {why}")
+
+
+class Attempts:
+    """Those of one call, each of which `begin`s and then says how long to wait for the next."""
+
+    def __init__(self, retries: Retries, url: httpx.URL) -> None:
+        self._retries = retries
+        self._url = url
+        self._started = time.monotonic()
+        self._tried = 0
+
+    def begin(self) -> None:
+        self._tried += 1
+
+    def after_failure(self, error: httpx.TransportError) -> float:
+        """Raises NoAnswer where it is the last."""
+        transient = isinstance(error, _TRANSIENT)
+        pause = self._retries.after_failure(self._tried, self._elapsed()) if transient else None
+        if pause is None:
+            raise broken(error, self._url) from error
+        return pause
+
+    def after_answer(self, answer: Answer) -> float | None:
+        """None: the answer stands."""
+        return self._retries.after_answer(answer.status, answer.headers, self._tried, self._elapsed())
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started

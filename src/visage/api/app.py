@@ -27,9 +27,9 @@ from visage.api.routers import draw, extract, status, ui
 from visage.api.state import State, state_of
 from visage.api.v1 import PREFIX, add_v1, is_streamed
 from visage.errors import VisageError
+from visage.galleries import open_galleries
 from visage.memory import give_back
 from visage.runtime import Runtime, RuntimeWatcher, open_runtime
-from visage.search.places import Milvus, open_place
 from visage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,9 @@ def create_app(
     `opened` is told when the runtime is ready or has failed, `lost` when only another process can answer; `stores`
     opens the galleries when they are first needed (as the settings say).
     """
-    galleries = Galleries(settings.galleries_place, stores or _opener_of(settings))
+    galleries = Galleries(
+        settings.galleries_place, stores or partial(open_galleries, settings, compact_after=_COMPACT_SECONDS)
+    )
     keys = Keys(settings.data_dir / "idempotency.db")
     state = State(settings, Metrics(), gate_of(settings), galleries, keys, on_loss=lost)
 
@@ -107,11 +109,6 @@ def create_app(
     _add_middleware(app, state)
     add_pages(app)
     return app
-
-
-def _opener_of(settings: Settings) -> StoreOpener:
-    milvus = Milvus(settings.milvus_token, settings.milvus_db_name, settings.milvus_timeout)
-    return partial(open_place, compact_after=_COMPACT_SECONDS, milvus=milvus)
 
 
 def _add_middleware(app: FastAPI, state: State) -> None:

@@ -19,6 +19,7 @@ from visage.api.access import Gate
 from visage.api.callers import Callers
 from visage.api.context import RequestContext
 from visage.api.metrics import Metrics
+from visage.api.prefix import prefix_of
 from visage.api.problems import problem, problem_of
 from visage.deadline import Deadline
 from visage.errors import Overloaded, RequestTooLarge, VisageError
@@ -280,7 +281,7 @@ def _enter_prefix(scope: Scope, root: str) -> None:
 
 def path_of(scope: Scope) -> str:
     """The path below ROOT_PATH, as the routes know it."""
-    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    path, root = str(scope["path"]), prefix_of(scope)
     return path[len(root) :] or "/" if root and path.startswith(root + "/") else path
 
 

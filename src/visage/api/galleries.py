@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from visage.api.ahead import made_ahead
@@ -29,6 +29,7 @@ class Galleries:
         self._where = where
         self._opener = opener
         self._store: Store | None = None
+        self._warming: Future[None] | None = None
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gallery")
 
@@ -49,9 +50,11 @@ class Galleries:
         if not is_begun(self._where):
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, lambda: warm_up(self._opened()))
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._opened)
         except StoreUnavailable as error:  # it is said again to whoever asks; pictures are answered without it
             log.warning("%s", error)
+        if self._warming is not None:
+            await asyncio.wrap_future(self._warming)
 
     def stream(self, work: Callable[[Store], Iterator[T]]) -> AsyncGenerator[T, None]:
         """What `work` yields, made on a thread of its own: who takes it may be slow."""
@@ -62,7 +65,7 @@ class Galleries:
             if self._store is None:
                 try:
                     self._store = self._opener(self._where)
-                    self._pool.submit(warm_up, self._store)  # while the first persons are enrolled
+                    self._warming = self._pool.submit(warm_up, self._store)  # while the first persons are enrolled
                 except ConfigurationError as error:
                     raise StoreUnavailable(str(error), retry_after=60) from error
             return self._store

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from visage.api.access import declare_keys
+from visage.api.prefix import prefix_of
 from visage.api.schemas import DrawBody, DrawFields, ExtractBody, ExtractFields
 from visage.api.v1 import bodies_of_v1
 from visage.settings import Settings
@@ -32,7 +33,7 @@ def add_pages(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        root = _root(request)
+        root = prefix_of(request.scope)
         return get_swagger_ui_html(
             openapi_url=f"{root}/openapi.json",
             title=f"{app.title} API",
@@ -48,7 +49,7 @@ def add_pages(app: FastAPI) -> None:
 
     @app.get("/redoc", include_in_schema=False)
     async def redoc(request: Request) -> HTMLResponse:
-        root = _root(request)
+        root = prefix_of(request.scope)
         return get_redoc_html(
             openapi_url=f"{root}/openapi.json",
             title=f"{app.title} API",
@@ -67,10 +68,6 @@ def add_pages(app: FastAPI) -> None:
 @cache
 def _redoc_script() -> bytes:
     return (_ASSETS / _REDOC_SCRIPT).read_bytes().replace(_OUTSIDE_LOGO, _NO_LOGO)
-
-
-def _root(request: Request) -> str:
-    return str(request.scope.get("root_path", "")).rstrip("/")
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from visage import logs
 from visage.cli import table
+from visage.cli.beginning import began
 from visage.cli.offline import embedder
-from visage.search.base import Collection, Store
+from visage.galleries import open_galleries
+from visage.search.base import Store
+from visage.search.listing import every_collection
 from visage.search.migrating import migrate
 from visage.search.moving import move
-from visage.search.places import Milvus, open_place
 from visage.settings import Settings
 
 ABOUT = "List, compact, move and migrate collections of faces."
@@ -57,10 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    settings, said = Settings.load()
-    logs.configure(settings.log_level, settings.log_format)
-    for line in said:
-        log.warning(line)
+    settings = began(log)
     return int(given.run_collections(given, settings))
 
 
@@ -68,7 +66,7 @@ def _list(given: argparse.Namespace, settings: Settings) -> int:
     with _opened(given.at, settings) as store:
         rows = [
             (c.name, c.recogniser.name, c.recogniser.dimension, c.precision, c.index, c.persons, c.faces)
-            for c in _every(store)
+            for c in every_collection(store)
         ]
     print(table.lines(("name", "network", "numbers", "precision", "index", "persons", "faces"), rows))
     return 0
@@ -116,18 +114,10 @@ def _told(persons: int) -> None:
     print(f"{persons} persons copied", file=sys.stderr, flush=True)
 
 
-def _every(store: Store) -> Iterator[Collection]:
-    after = ""
-    while page := store.collections(after=after):
-        yield from page
-        after = page[-1].name
-
-
 @contextmanager
 def _opened(place: str | None, settings: Settings) -> Iterator[Store]:
     """The settings' own where none is named."""
-    milvus = Milvus(settings.milvus_token, settings.milvus_db_name, settings.milvus_timeout)
-    store = open_place(place or settings.galleries_place, milvus=milvus)
+    store = open_galleries(settings, place)
     try:
         yield store
     finally:

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from visage import calibration, logs
+from visage import calibration
 from visage.calibration import Judged, Spread
 from visage.cli import plots
-from visage.cli.offline import Silent
+from visage.cli.beginning import began
 from visage.cli.table import lines
 from visage.deadline import Deadline
 from visage.errors import ConfigurationError, ImageError
 from visage.faces import Floats, Outcome
 from visage.images.fetching import Raw
 from visage.options import ExtractOptions
-from visage.runtime import Runtime, choose_engines, open_runtime, prepare
+from visage.runtime import Runtime, Unwatched, choose_engines, open_runtime, prepare
 from visage.settings import Settings
 
 ABOUT = "Judge the recogniser on labelled pairs of pictures, and find its threshold."
@@ -61,10 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    settings, said = Settings.load()
-    logs.configure(settings.log_level, settings.log_format)
-    for line in said:
-        log.warning(line)
+    settings = began(log)
     if given.plots is not None:
         plots.needed()  # before the work: without the package there is nothing to wait for
     pairs = every_pair(read_pairs(given.pairs)) if given.every_pair else read_pairs(given.pairs)
@@ -113,7 +110,7 @@ async def _embedded(
 ) -> tuple[dict[str, Floats], dict[str, str], str]:
     """The vector of each picture's largest face, what was wrong with the others, and the networks' names."""
     names = list(dict.fromkeys(name for pair in pairs for name in (pair.a, pair.b)))
-    runtime = open_runtime(settings, Silent(), choose_engines(settings, prepare(settings)))
+    runtime = open_runtime(settings, Unwatched(), choose_engines(settings, prepare(settings)))
     try:
         model = runtime.networks.answering().get("rec")
         if model is None:

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from visage import logs
 from visage.choice import chosen_names
 from visage.cli import convert, prune, table
+from visage.cli.beginning import began
 from visage.errors import VisageError
 from visage.runtime import model_file, open_store, try_model
-from visage.settings import Settings
 from visage.zoo import licences
 from visage.zoo.catalogue import PUBLISHED_PACKS, Catalogue, Entry, LocalFile, PackageFile
 from visage.zoo.hashes import expected, is_known
@@ -31,10 +30,7 @@ class _Zoo:
     """What every command works on."""
 
     def __init__(self) -> None:
-        self.settings, said = Settings.load()
-        logs.configure(self.settings.log_level, self.settings.log_format)
-        for line in said:
-            log.warning(line)
+        self.settings = began(log)
         self.catalogue: Catalogue = read_catalogue(self.settings.models_dir)
         self.store: Store = open_store(self.settings, self.catalogue)
 

@@ -11,7 +11,7 @@ from visage.errors import ConfigurationError, ImageError
 from visage.faces import Floats, Outcome
 from visage.images.fetching import Raw
 from visage.options import ExtractOptions
-from visage.runtime import Runtime, choose_engines, open_runtime, prepare
+from visage.runtime import Runtime, Unwatched, choose_engines, open_runtime, prepare
 from visage.search.base import Recogniser
 from visage.search.identity import identity
 from visage.settings import Settings
@@ -20,16 +20,6 @@ T = TypeVar("T")
 
 _TOGETHER = 32  # crops at a time
 _SECONDS = 600.0  # for so many
-
-
-class Silent:
-    """Nobody watches what a command computes."""
-
-    def image(self, outcome: object, /) -> None: ...
-
-    def stage(self, name: str, seconds: float, /) -> None: ...
-
-    def batch(self, stage: str, size: int, /) -> None: ...
 
 
 class Embedder:
@@ -69,7 +59,7 @@ def _vector(outcome: Outcome) -> Floats | None:
 @contextmanager
 def embedder(settings: Settings) -> Iterator[Embedder]:
     """Loads the networks that the settings name. Raises what `prepare` and `open_runtime` raise."""
-    runtime = open_runtime(settings, Silent(), choose_engines(settings, prepare(settings)))
+    runtime = open_runtime(settings, Unwatched(), choose_engines(settings, prepare(settings)))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="networks")
     thread.start()

@@ -6,9 +6,9 @@ import logging
 import os
 import time
 
-from visage import logs, runtime
+from visage import runtime
+from visage.cli.beginning import began
 from visage.search.embedded.ranking import compile_kernels
-from visage.settings import Settings
 
 ABOUT = "Prepare the networks named by the settings and compile what is compiled, then exit."
 
@@ -24,10 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     chosen = {"INFERENCE_BACKEND": given.backend} if given.backend else {}
-    settings, said = Settings.load({**os.environ, **chosen})
-    logs.configure(settings.log_level, settings.log_format)
-    for line in said:
-        log.warning(line)
+    settings = began(log, {**os.environ, **chosen})
     started = time.monotonic()
     engines = runtime.choose_engines(settings, runtime.prepare(settings), again=given.again)
     opened = runtime.open_runtime(settings, runtime.Unwatched(), engines)

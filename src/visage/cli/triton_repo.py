@@ -5,12 +5,11 @@ import logging
 import shutil
 from pathlib import Path
 
-from visage import logs
 from visage.backends.triton.repository import CONFIG, DEVICES, PLATFORMS, WORK, Serving, Written, write
+from visage.cli.beginning import began
 from visage.errors import ConfigurationError
 from visage.lock import alone
 from visage.runtime import model_file, prepare
-from visage.settings import Settings
 
 ABOUT = "Write the model repository that Triton serves the networks named by the settings from."
 
@@ -33,10 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    settings, said = Settings.load()
-    logs.configure(settings.log_level, settings.log_format)
-    for line in said:
-        log.warning(line)
+    settings = began(log)
     serving = Serving(
         given.platform,
         given.instances,

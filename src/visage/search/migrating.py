@@ -7,7 +7,8 @@ from itertools import islice
 from visage.errors import SearchError
 from visage.faces import Floats
 from visage.search.base import Enrolment, NewCollection, NewFace, NewPerson, Person, Question, Recogniser, Store
-from visage.search.moving import names_of, people_of, spread_out
+from visage.search.listing import every_collection
+from visage.search.moving import people_of, spread_out
 
 _TOGETHER = 50  # persons
 
@@ -52,7 +53,7 @@ def migrate(
             f"of no face in {name!r} a crop was kept (KEEP_CROPS was off): enrol them again from their pictures"
         )
     wanted = NewCollection(new_name, recogniser, old.precision, old.index, old.description, old.metadata)
-    if new_name not in names_of(store):
+    if new_name not in {one.name for one in every_collection(store)}:
         store.create(wanted)
     elif store.collection(new_name).recogniser != recogniser:
         raise SearchError(f"{new_name!r} is there already, with vectors of another recogniser; give another name")

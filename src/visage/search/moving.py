@@ -21,6 +21,7 @@ from visage.search.base import (
     Store,
     StoredFace,
 )
+from visage.search.listing import every_collection
 
 _TOGETHER = 500
 _NOBODY: tuple[str | None, Iterator[tuple[Person, StoredFace, Floats]]] = (None, iter(()))
@@ -60,7 +61,7 @@ def move(
     wanted = NewCollection(
         to, old.recogniser, precision or old.precision, index or old.index, old.description, old.metadata
     )
-    if to not in names_of(target):
+    if to not in {one.name for one in every_collection(target)}:
         target.create(wanted)
     elif target.collection(to).recogniser != old.recogniser:
         raise SearchError(f"{to!r} is there already, with vectors of another recogniser; give another name")
@@ -71,16 +72,6 @@ def move(
         done += len(group)
         told(done)
     return _verified(source, name, target, to)
-
-
-def names_of(store: Store) -> set[str]:
-    """Of all collections."""
-    names: set[str] = set()
-    after = ""
-    while page := store.collections(after=after):
-        names |= {collection.name for collection in page}
-        after = page[-1].name
-    return names
 
 
 def _people(store: Store, name: str) -> Iterator[Enrolment]:

@@ -121,7 +121,7 @@ def _recognised(content: bytes) -> dict[str, Any] | None:
 def _signature(content: bytes) -> _Signature | None:
     """None for what is no network of one picture input (N, 3, h, w)."""
     import onnx  # takes long to import and is needed only where there are packs
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     try:
         graph = onnx.load_from_string(content).graph

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse, RedirectResponse
 
 from visage import __version__
+from visage.api.prefix import prefix_of
 from visage.api.problems import kind_of, problem
 from visage.api.schemas import Problem
 from visage.api.state import State, state_of
@@ -20,7 +21,7 @@ router = APIRouter(tags=["service"])
 
 @router.get("/", include_in_schema=False)
 async def root(request: Request) -> RedirectResponse:
-    return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/docs", 307)
+    return RedirectResponse(f"{prefix_of(request.scope)}/docs", 307)
 
 
 @router.get("/health", summary="Does the process live?", responses={500: {"model": Problem}})

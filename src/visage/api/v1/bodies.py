@@ -28,8 +28,10 @@ _DEEPEST = 32
 _MOST_TEXT = 2000  # characters
 _MOST_ADDRESS = 8192
 
-CollectionName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
+COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # a collection's name
+ID = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"  # a person's, a face's
+CollectionName = Annotated[str, Field(pattern=COLLECTION)]
+Id = Annotated[str, Field(pattern=ID)]
 
 
 def _object(value: Any) -> Any:

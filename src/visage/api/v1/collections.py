@@ -10,9 +10,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from visage.api.bodies import read_body
 from visage.api.context import context_of
 from visage.api.idempotency import Ids
+from visage.api.prefix import prefix_of
 from visage.api.state import State, state_of
 from visage.api.v1 import answers, documents, schemas
-from visage.api.v1.bodies import CollectionBody, CollectionChange
+from visage.api.v1.bodies import COLLECTION, CollectionBody, CollectionChange
 from visage.api.v1.cursors import page, read_cursor
 from visage.api.v1.recognisers import recogniser_of
 from visage.api.v1.writes import once
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 router = APIRouter(prefix="/v1", tags=["v1: collections"])
 
-Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="The collection's name")]
+Name = Annotated[str, Path(pattern=COLLECTION, description="The collection's name")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of one page")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next` of the page before")]
 
@@ -54,7 +55,7 @@ async def _create(request: Request, ids: Ids) -> tuple[Response, str]:
         body.metadata or {},
     )
     made = await state.galleries.run(lambda store: _made(store, new, again=ids.again), context.deadline)
-    where = {"Location": f"{request.scope.get('root_path', '').rstrip('/')}/v1/collections/{made.name}"}
+    where = {"Location": f"{prefix_of(request.scope)}/v1/collections/{made.name}"}
     return await answers.answered(request, lambda: answers.collection(made), 201, where), made.name
 
 

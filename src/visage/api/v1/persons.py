@@ -7,9 +7,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from visage.api.bodies import missing, read_body, validated
 from visage.api.context import context_of
 from visage.api.idempotency import Ids
+from visage.api.prefix import prefix_of
 from visage.api.state import state_of
 from visage.api.v1 import answers, documents, enrolment, schemas
 from visage.api.v1.bodies import (
+    ID,
     FaceFields,
     FacesBody,
     PersonBody,
@@ -30,9 +32,8 @@ from visage.search.base import Collection, NewPerson, Person, PersonIs, Store
 
 router = APIRouter(prefix="/v1", tags=["v1: persons"])
 
-_ID = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
-PersonId = Annotated[str, Path(pattern=_ID, description="The person's id")]
-FaceId = Annotated[str, Path(pattern=_ID, description="The face's id")]
+PersonId = Annotated[str, Path(pattern=ID, description="The person's id")]
+FaceId = Annotated[str, Path(pattern=ID, description="The face's id")]
 Where = Annotated[str | None, Query(max_length=4096, description='Only these: {"city": "Oslo"}, as JSON')]
 
 _OF_COLLECTION = "/collections/{collection}/persons"
@@ -68,8 +69,7 @@ async def create(request: Request, collection: Name) -> Response:
         # An id that follows from the key is this write's own, whatever has become of the person since.
         person_is: PersonIs = "either" if person.id == ids.of("person") else "new"
         told = await run(request, lambda store: enrolment.enrol(store, held, person, candidates, person_is))
-        root = request.scope.get("root_path", "").rstrip("/")
-        where = {"Location": f"{root}/v1/collections/{collection}/persons/{person.id}"}
+        where = {"Location": f"{prefix_of(request.scope)}/v1/collections/{collection}/persons/{person.id}"}
         return await answers.answered(request, lambda: told, 201, where), f"{collection}/{person.id}"
 
     return await once(request, work)

@@ -100,8 +100,8 @@ class Library(Protocol):
     DataType: Any
 
     def Builder(self, logger: Any, /) -> Builder: ...  # noqa: N802  TensorRT's names
-    def OnnxParser(self, network: Network, logger: Any, /) -> Parser: ...  # noqa: N802
-    def Runtime(self, logger: Any, /) -> Runtime: ...  # noqa: N802
+    def OnnxParser(self, network: Network, logger: Any, /) -> Parser: ...  # noqa: N802  TensorRT's names
+    def Runtime(self, logger: Any, /) -> Runtime: ...  # noqa: N802  TensorRT's names
 
 
 def named(library: Any) -> str:

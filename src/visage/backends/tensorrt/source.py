@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from visage.backends.base import ModelFile
 from visage.backends.half import halved

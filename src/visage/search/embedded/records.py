@@ -56,6 +56,16 @@ def state_of(row: Sequence[Any]) -> State:
     return State(key, version, epoch, collection)
 
 
+def changed(connection: sqlite3.Connection, collection: int, *, epoch: bool = False) -> int:
+    """Of the collection with this key another version begins, which is returned; with `epoch` another epoch, too."""
+    version: int
+    (version,) = connection.execute(
+        "UPDATE collections SET version = version + 1, epoch = epoch + ? WHERE key = ? RETURNING version",
+        (int(epoch), collection),
+    ).fetchone()
+    return version
+
+
 def person_of(row: Sequence[Any]) -> Person:
     person, name, metadata, created, updated, faces = row
     return Person(person, name, orjson.loads(metadata), created, updated, faces)

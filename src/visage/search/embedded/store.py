@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from visage.errors import AlreadyThere, CollectionMissing, FaceMissing, SearchError, StoreUnavailable
+from visage.errors import AlreadyThere, CollectionMissing, FaceMissing, StoreUnavailable
 from visage.faces import Floats
+from visage.search.asking import hold_top
 from visage.search.base import (
     Collection,
     Enrolment,
@@ -37,6 +38,7 @@ from visage.search.embedded.records import (
     PERSON,
     State,
     as_json,
+    changed,
     face_of,
     find,
     find_person,
@@ -55,7 +57,6 @@ from visage.search.unit import hold_unit
 
 T = TypeVar("T")
 
-MOST_TOP = 10_000
 
 # A state is overtaken while it is read, or a segment replaced; seldom twice, never so often.
 _TRIES = 20
@@ -190,7 +191,7 @@ class EmbeddedStore:
     ) -> Person:
         def work(connection: sqlite3.Connection, state: State) -> Person:
             key, _ = find_person(connection, state, person)
-            version = _changed(connection, state)
+            version = changed(connection, state.key)
             connection.execute(
                 "UPDATE persons SET name = coalesce(?, name), metadata = coalesce(?, metadata), updated = ?, "
                 "version = ? WHERE key = ?",
@@ -247,8 +248,7 @@ class EmbeddedStore:
     def search(
         self, name: str, probes: Floats, question: Question, /, *, expected: Recogniser | None = None
     ) -> list[list[Match]]:
-        if not 1 <= question.top <= MOST_TOP:
-            raise SearchError(f"top is {question.top}: at least 1, at most {MOST_TOP}")
+        hold_top(question)
         for _ in range(_TRIES):
             try:
                 with self._reading(name) as (connection, state):
@@ -340,12 +340,6 @@ class EmbeddedStore:
                 searched.graph = None
 
 
-def _changed(connection: sqlite3.Connection, state: State) -> int:
-    """The collection's next version."""
-    connection.execute("UPDATE collections SET version = ? WHERE key = ?", (state.version + 1, state.key))
-    return state.version + 1
-
-
 def _remove(connection: sqlite3.Connection, state: State, faces: Sequence[int]) -> int:
     """The faces with these keys, and tell the images of all processes. Returns the collection's version."""
     _mark_removed(connection, state, faces)
@@ -354,7 +348,7 @@ def _remove(connection: sqlite3.Connection, state: State, faces: Sequence[int]) 
         connection.execute("DELETE FROM crops WHERE face IN (SELECT value FROM json_each(?))", (text,))
         connection.execute("DELETE FROM faces WHERE key IN (SELECT value FROM json_each(?))", (text,))
     connection.execute("UPDATE collections SET faces = faces - ? WHERE key = ?", (len(faces), state.key))
-    return _changed(connection, state)
+    return changed(connection, state.key)
 
 
 def _mark_removed(connection: sqlite3.Connection, state: State, faces: Sequence[int]) -> None:

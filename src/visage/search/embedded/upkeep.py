@@ -18,6 +18,7 @@ from visage.search.embedded.image import most_in_memory
 from visage.search.embedded.records import (
     Segment,
     State,
+    changed,
     find,
     last_removed,
     removed_after,
@@ -144,7 +145,7 @@ class Upkeep:
 
             def forget(connection: sqlite3.Connection) -> None:
                 connection.execute("DELETE FROM segments WHERE collection = ?", (state.key,))
-                _changed(connection, state.key, epoch=True)
+                changed(connection, state.key, epoch=True)
 
             self._writer.do(forget)
             self._fold(state, at_once=True)
@@ -214,7 +215,7 @@ class Upkeep:
                     "DELETE FROM removed WHERE collection = ? AND key <= ?", (state.key, forget_until)
                 ).rowcount
             if old or new or forgotten:
-                _changed(connection, state.key, epoch=forget_until is not None)
+                changed(connection, state.key, epoch=forget_until is not None)
 
         self._writer.do(swap)
         self._sweep()
@@ -291,12 +292,6 @@ def _those_to_merge(known: Sequence[Segment], new: int) -> list[Segment]:
 
 def _slices(rows: Rows) -> Iterator[Rows]:
     return (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
-
-
-def _changed(connection: sqlite3.Connection, collection: int, *, epoch: bool) -> None:
-    connection.execute(
-        "UPDATE collections SET version = version + 1, epoch = epoch + ? WHERE key = ?", (int(epoch), collection)
-    )
 
 
 def _forget_dropped(connection: sqlite3.Connection, until: int) -> None:

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from visage.errors import CollectionMissing, SearchError, StoreUnavailable
+from visage.errors import CollectionMissing, StoreUnavailable
 from visage.faces import Floats
+from visage.search.asking import hold_top
 from visage.search.base import (
     Collection,
     Enrolment,
@@ -21,6 +22,7 @@ from visage.search.base import (
     StoredFace,
 )
 from visage.search.filters import parse
+from visage.search.listing import every_collection
 from visage.search.milvus import enrolling, forgetting
 from visage.search.milvus.connection import Connection
 from visage.search.milvus.driver import Driver, pymilvus_driver
@@ -34,7 +36,6 @@ from visage.search.unit import hold_unit
 
 T = TypeVar("T")
 
-MOST_TOP = 10_000
 SECONDS = 10.0
 _TRIES = 3
 
@@ -133,8 +134,7 @@ class MilvusStore:
     def search(
         self, name: str, probes: Floats, question: Question, /, *, expected: Recogniser | None = None
     ) -> list[list[Match]]:
-        if not 1 <= question.top <= MOST_TOP:
-            raise SearchError(f"top is {question.top}: at least 1, at most {MOST_TOP}")
+        hold_top(question)
 
         def work(gallery: Gallery) -> list[list[Match]]:
             hold_unit("a probe", probes, gallery.recogniser.dimension)
@@ -157,7 +157,7 @@ class MilvusStore:
         """Take away what interrupted writes left, and have Milvus write anew what holds deleted rows. Its files go when
         its garbage collector comes (`dataCoord.gc.dropTolerance`, three hours unless told otherwise).
         """
-        every = [name] if name is not None else [c.name for c in _all(self)]
+        every = [name] if name is not None else [c.name for c in every_collection(self)]
         for one in every:
             self._known(one, self._compacted)
 
@@ -195,10 +195,3 @@ class MilvusStore:
             except Gone:
                 self._galleries.forget(name)
         raise StoreUnavailable(f"{name!r} is being made or dropped by another process")
-
-
-def _all(store: MilvusStore) -> Iterator[Collection]:
-    after = ""
-    while page := store.collections(after=after):
-        yield from page
-        after = page[-1].name
