@@ -6,11 +6,9 @@ Prints Markdown. The vectors and the probes are those of `benchmarks.search`; ra
 faiss' flat index in this process (extra `search`), asked in turn. The service has its usual settings.
 """
 
-import argparse
 import http.client
 import os
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +21,18 @@ import ormsgpack
 
 from benchmarks.posting import Poster, Question
 from benchmarks.rows import Row, Table, percentile, ratio
-from benchmarks.search import DIMENSION, PROBES, RECOGNISER, faiss_flat, in_turn, opened, probes_of, recode, unit
+from benchmarks.search import (
+    DIMENSION,
+    PROBES,
+    RECOGNISER,
+    faiss_flat,
+    in_a_folder,
+    in_turn,
+    opened,
+    probes_of,
+    recode,
+    unit,
+)
 from benchmarks.serving import Service
 from visage.faces import Floats
 from visage.search.base import NewCollection, Precision
@@ -35,12 +44,7 @@ _HEALTH = 200  # times
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--folder", type=Path, help="where the gallery is made; a temporary folder unless given")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.folder, prefix="visage-galleries-") as folder:
-        print(Benchmark(Path(folder), given.rows).run())
+    in_a_folder(__doc__, lambda folder, rows: Benchmark(folder, rows).run())
 
 
 class Benchmark:

@@ -51,12 +51,17 @@ def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
         worker(Path(sys.argv[2]), int(sys.argv[3]))
         return
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    in_a_folder(__doc__, lambda folder, rows: Benchmark(folder, rows).run())
+
+
+def in_a_folder(about: str | None, run: Callable[[Path, int], str]) -> None:
+    """Print what `run` says of a folder of its own and so many rows, as the command line has them."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="where the gallery is made; a temporary folder unless given")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.folder, prefix="visage-search-") as folder:
-        print(Benchmark(Path(folder), given.rows).run())
+    with tempfile.TemporaryDirectory(dir=given.folder, prefix="visage-galleries-") as folder:
+        print(run(Path(folder), given.rows))
 
 
 class Benchmark:
@@ -106,8 +111,15 @@ class Benchmark:
         flat = faiss_flat(self.vectors)
         if flat is not None:
             ways["faiss"] = lambda: flat.search(one, 10)
+        if precision == "fp32":
+            ways["numpy"] = lambda: self.vectors @ one[0]
+            ways["numpy, eight"] = lambda: self.vectors @ eight.T
         took = in_turn(ways)
         self.table.add(Row(f"{precision}: ten best persons", 1e3 * statistics.median(took["one"]), "ms"))
+        self.table.add(Row(f"{precision}: 8 probes in one call", 1e3 * statistics.median(took["eight"]), "ms"))
+        if precision == "fp32":
+            self.table.add(Row("numpy's product alone", 1e3 * statistics.median(took["numpy"]), "ms"))
+            self.table.add(Row("numpy's product alone, 8 probes", 1e3 * statistics.median(took["numpy, eight"]), "ms"))
         if flat is not None:
             self.table.add(Row("faiss flat, the ten best rows", 1e3 * statistics.median(took["faiss"]), "ms"))
             aim = 0.5 if precision == "int8" else 1.2

@@ -30,10 +30,10 @@ def test_every_float16_number_is_read_as_it_is() -> None:
         "fp16", np.zeros((len(finite), 1), np.float32), np.zeros(len(finite), np.int32), finite.astype(np.int64)
     )
     rows.vectors[:, 0] = finite
-    from visage.search.embedded.kernels import products_fp16
+    from visage.search.embedded.kernels import products
 
     out = np.empty((1, len(finite)), np.float32)
-    products_fp16(rows.vectors, np.ones((1, 1), np.float32), out)
+    products(rows.vectors, np.ones((1, 1), np.float32), out)
     np.testing.assert_array_equal(out[0], finite.view(np.float16).astype(np.float32))
 
 

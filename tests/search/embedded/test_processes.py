@@ -1,68 +1,24 @@
 """Several processes on one folder, and processes that are killed."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pytest
 
 from tests.search.embedded.worker import FACES, faces_of
 from tests.search.galleries import new, opened
-from tests.support import REPO
+from tests.search.workers import Worker
 from visage.search.base import Question
 from visage.search.embedded import EmbeddedStore
 
 SLOW = pytest.mark.slow
 
 
-class Worker:
-    """A process that enrols, and what it has acknowledged."""
-
-    def __init__(self, folder: Path, who: str, first: int, count: int, together: int) -> None:
-        self.who = who
-        self.acknowledged: list[int] = []
-        self.complaints: list[str] = []
-        self.ready = threading.Event()
-        command = [sys.executable, "-m", "tests.search.embedded.worker"]
-        arguments = [str(folder), who, str(first), str(count), str(together)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPO / "src"), str(REPO)])}
-        self.process = subprocess.Popen(
-            [*command, *arguments], cwd=REPO, env=environment, stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,))
-        self._reader.start()
-
-    def _read(self, lines: IO[str]) -> None:
-        for line in lines:
-            words = line.split()
-            if not line.endswith("\n"):
-                break
-            if words == ["ready"]:
-                self.ready.set()
-            elif words[0].isdecimal():
-                self.acknowledged.extend(range(int(words[0]), int(words[1])))
-            else:
-                self.complaints.append(line)
-        self.ready.set()
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.wait()
-
-    def wait(self) -> int:
-        status = self.process.wait(100)
-        self._reader.join(100)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        return status
+def worker_in(folder: Path, who: str, first: int, count: int, together: int) -> Worker:
+    return Worker("tests.search.embedded.worker", who, folder, who, first, count, together)
 
 
 def hold_whole(store: EmbeddedStore, who: str, acknowledged: list[int]) -> None:
@@ -90,12 +46,12 @@ def test_what_was_acknowledged_is_there_after_kill_9_and_nothing_is_half(tmp_pat
         total = 0
         for round_ in range(rounds):
             who = f"r{round_}"
-            worker = Worker(tmp_path, who, 0, 1_000_000, chance.choice([1, 5, 50]))
+            worker = worker_in(tmp_path, who, 0, 1_000_000, chance.choice([1, 5, 50]))
             assert worker.ready.wait(60)
             time.sleep(chance.uniform(0.02, 0.6))
             worker.kill()
             hold_whole(store, who, worker.acknowledged)
-            assert worker.complaints == []
+            assert worker.said == []
             total += len(worker.acknowledged)
             if round_ % 10 == 2:
                 store.compact()
@@ -111,7 +67,7 @@ def test_three_processes_lose_no_write_and_each_sees_every_other_s_at_once(
 ) -> None:
     with opened(tmp_path) as store:
         store.create(new())
-        workers = [Worker(tmp_path, who, 0, count, 1) for who in ("a", "b", "c")]
+        workers = [worker_in(tmp_path, who, 0, count, 1) for who in ("a", "b", "c")]
         stale: list[str] = []
 
         def read(worker: Worker) -> None:
@@ -130,7 +86,7 @@ def test_three_processes_lose_no_write_and_each_sees_every_other_s_at_once(
         assert [worker.wait() for worker in workers] == [0, 0, 0]
         for reader in readers:
             reader.join()
-        assert stale == [] and [worker.complaints for worker in workers] == [[], [], []]
+        assert stale == [] and [worker.said for worker in workers] == [[], [], []]
         for worker in workers:
             assert worker.acknowledged == list(range(count))
             hold_whole(store, worker.who, worker.acknowledged)

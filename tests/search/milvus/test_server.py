@@ -1,7 +1,5 @@
 """A real Milvus server: several processes, kill -9 in mid-load, collections that move. `make milvus-test`."""
 
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -10,7 +8,6 @@ from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from tests.search.contract.places import PATIENT, of_server
 from tests.search.embedded.worker import FACES, faces_of
 from tests.search.galleries import ids, many, new, opened, unit
 from tests.search.milvus.server import PACKAGE, Server
-from tests.support import REPO
+from tests.search.workers import Worker
 from visage.errors import StoreUnavailable
 from visage.search.base import Question, Store
 from visage.search.milvus import open_store
@@ -28,39 +25,14 @@ from visage.search.moving import Moved, move
 pytestmark = [pytest.mark.milvus, pytest.mark.timeout(600)]
 
 
-class Worker:
-    """A process that enrols: what was acknowledged, and how long each refusal took."""
+def worker_at(address: str, who: str, seconds: float, together: int) -> Worker:
+    return Worker("tests.search.milvus.worker", who, address, who, seconds, together)
 
-    def __init__(self, address: str, who: str, seconds: float, together: int) -> None:
-        self.who = who
-        self.acknowledged: list[int] = []
-        self.refused: list[float] = []
-        self.ready = threading.Event()
-        command = [sys.executable, "-m", "tests.search.milvus.worker", address, who, str(seconds), str(together)]
-        paths = [str(REPO / "src"), str(REPO), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        self.process = subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,))
-        self._reader.start()
 
-    def _read(self, lines: IO[str]) -> None:
-        for line in lines:
-            words = line.split()
-            if words == ["ready"]:
-                self.ready.set()
-            elif words[0] == "unavailable":
-                self.refused.append(float(words[1]))
-            else:
-                self.acknowledged.extend(range(int(words[0]), int(words[1])))
-        self.ready.set()
-
-    def wait(self) -> int:
-        status = self.process.wait(200)
-        self._reader.join(100)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        return status
+def refusals(worker: Worker) -> list[float]:
+    """How long each took; a worker says nothing else."""
+    assert all(said == "unavailable" for said, _ in worker.said)
+    return [float(seconds) for _, seconds in worker.said]
 
 
 def hold_whole(store: Store, workers: list[Worker]) -> int:
@@ -104,7 +76,7 @@ def test_kill_9_in_mid_load_is_told_in_time_mended_by_itself_and_loses_nothing(o
 def hold_through_kills(own_server: Server, store: Store, patient: Store) -> None:
     create(own_server.address)
     rounds, down = 3, 6.0
-    workers = [Worker(own_server.address, who, 75, together) for who, together in (("a", 1), ("b", 20))]
+    workers = [worker_at(own_server.address, who, 75, together) for who, together in (("a", 1), ("b", 20))]
     assert all(worker.ready.wait(60) for worker in workers)
     told: list[float] = []
     for _ in range(rounds):
@@ -119,13 +91,13 @@ def hold_through_kills(own_server: Server, store: Store, patient: Store) -> None
             assert refused.value.retry_after >= 1
         own_server.start()
     assert [worker.wait() for worker in workers] == [0, 0]
-    longest = max([*told, *(took for worker in workers for took in worker.refused)])
+    longest = max([*told, *(took for worker in workers for took in refusals(worker))])
     assert longest < 2 * 5  # half of it before the server came back, and as much again for what it was not ready for
     persons = hold_whole(patient, workers)
     assert patient.collection("staff").faces >= persons * FACES
     assert ids(store, unit(1)[0], top=1) != []
     counts = [len(worker.acknowledged) for worker in workers]
-    assert min(counts) > 0 and all(worker.refused for worker in workers)
+    assert min(counts) > 0 and all(refusals(worker) for worker in workers)
     sys.stderr.write(
         f"kill -9 {rounds} times: {counts} persons acknowledged, {persons} there, longest refusal {longest:.1f} s\n"
     )
@@ -139,7 +111,7 @@ def create(address: str) -> None:
 def test_three_processes_lose_no_write_and_each_sees_every_other_s_at_once(milvus_server: str) -> None:
     create(milvus_server)
     with closing(open_store(milvus_server, seconds=PATIENT)) as store:
-        workers = [Worker(milvus_server, who, 20, 2) for who in ("a", "b", "c")]
+        workers = [worker_at(milvus_server, who, 20, 2) for who in ("a", "b", "c")]
         stale: list[str] = []
         asked = [0]
 

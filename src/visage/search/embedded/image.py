@@ -16,7 +16,7 @@ from visage.search.embedded.records import (
     rows_after,
     segments,
 )
-from visage.search.embedded.segment import Rows, open_rows
+from visage.search.embedded.segment import TYPES, Rows, open_rows
 
 # So many rows, or this part of all, may be in the memory of each process; then a segment is made of them.
 _LEAST_TAIL = 8192
@@ -150,10 +150,9 @@ class _Tail:
 
 
 def _room(precision: Precision, dimension: int, count: int) -> Rows:
-    kind = {"fp32": np.float32, "fp16": np.uint16, "int8": np.int8}[precision]
     return Rows(
         precision,
-        np.empty((count, dimension), kind),
+        np.empty((count, dimension), TYPES[precision]),
         np.empty(count if precision == "int8" else 0, np.float32),
         np.empty(count, np.int32),
         np.empty(count, np.int64),

@@ -6,7 +6,6 @@ probe in float32, where numpy's product takes 14 to 20 and faiss' flat index 28 
 several probes, four are held against a row at once, which is loaded for all of them.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,27 +16,31 @@ from numpy.typing import NDArray
 
 from visage.faces import Floats
 from visage.geometry.compiled import compiled
-from visage.search.base import Precision
 
 # Sums may be reordered, which is what makes them vectors; nothing is assumed of values that are no numbers.
 _SUMS = {"contract", "reassoc"}
 
 
-def _half_of(_: Any, __: Any) -> Any:
-    """The number whose float16 bits these are; the processor converts sixteen at once."""
+def _number_of(_: Any, stored: Any) -> Any:
+    """A stored number as float32. Those of 16 bits are a float16's: the processor converts sixteen at once."""
 
-    def generate(_: Any, builder: Any, ___: Any, arguments: Any) -> Any:
+    def half(_: Any, builder: Any, ___: Any, arguments: Any) -> Any:
         return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
 
-    return types.float32(types.uint16), generate
+    def other(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.cast(builder, arguments[0], signature.args[0], types.float32)
+
+    return types.float32(stored), half if stored == types.uint16 else other
 
 
-_half: Any = intrinsic(_half_of)
+_number: Any = intrinsic(_number_of)
 
 
 @compiled(fastmath=_SUMS)
 def products(rows: NDArray[Any], probes: Floats, out: Floats) -> None:
-    """`rows` float32 or int8 (n, D), `probes` float32 (q, D) → `out` float32 (q, n), their products."""
+    """`rows` (n, D) of float32, int8 or float16 as its bits, `probes` float32 (q, D) → `out` float32 (q, n), their
+    products.
+    """
     count, length = rows.shape
     for i in range(count):
         row = rows[i]
@@ -46,7 +49,7 @@ def products(rows: NDArray[Any], probes: Floats, out: Floats) -> None:
             p0, p1, p2, p3 = probes[q], probes[q + 1], probes[q + 2], probes[q + 3]
             s0 = s1 = s2 = s3 = np.float32(0)
             for j in range(length):
-                x = np.float32(row[j])
+                x = _number(row[j])
                 s0 += x * p0[j]
                 s1 += x * p1[j]
                 s2 += x * p2[j]
@@ -57,43 +60,9 @@ def products(rows: NDArray[Any], probes: Floats, out: Floats) -> None:
             probe = probes[q]
             s = np.float32(0)
             for j in range(length):
-                s += np.float32(row[j]) * probe[j]
+                s += _number(row[j]) * probe[j]
             out[q, i] = s
             q += 1
-
-
-@compiled(fastmath=_SUMS)
-def products_fp16(rows: NDArray[np.uint16], probes: Floats, out: Floats) -> None:
-    """The same for rows of float16, handed over as their bits."""
-    count, length = rows.shape
-    for i in range(count):
-        row = rows[i]
-        q = 0
-        while q + 4 <= len(probes):
-            p0, p1, p2, p3 = probes[q], probes[q + 1], probes[q + 2], probes[q + 3]
-            s0 = s1 = s2 = s3 = np.float32(0)
-            for j in range(length):
-                x = _half(row[j])
-                s0 += x * p0[j]
-                s1 += x * p1[j]
-                s2 += x * p2[j]
-                s3 += x * p3[j]
-            out[q, i], out[q + 1, i], out[q + 2, i], out[q + 3, i] = s0, s1, s2, s3
-            q += 4
-        while q < len(probes):
-            probe = probes[q]
-            s = np.float32(0)
-            for j in range(length):
-                s += _half(row[j]) * probe[j]
-            out[q, i] = s
-            q += 1
-
-
-PRODUCTS: dict[Precision, Callable[[NDArray[Any], Floats, Floats], None]] = {
-    "fp32": products,
-    "fp16": products_fp16,
-    "int8": products,
-}
 
 
 @compiled()

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visage.faces import Floats
-from visage.search.embedded.kernels import PRODUCTS, keep_best
-from visage.search.embedded.segment import Rows, encode
+from visage.search.embedded.kernels import keep_best, products
+from visage.search.embedded.segment import TYPES, Rows, encode
 
 # Rows that are compared before the best of them are kept: their similarities stay in the core's own cache.
 _BLOCK = 4096
@@ -85,7 +85,7 @@ class Ranker:
     def warm_up(self) -> None:
         """Compile the kernels, or load them from where they were kept."""
         one = np.ones((1, 1), np.float32)
-        for precision in PRODUCTS:
+        for precision in TYPES:
             rows = encode(precision, one, np.zeros(1, np.int32), np.zeros(1, np.int64))
             self.nearest([rows], Asked(one, 1, True, -1.0, EVERYBODY))
 
@@ -106,7 +106,7 @@ def _best_of(blocks: Sequence[tuple[Rows, int]], asked: Asked) -> Best:
     for part, start in blocks:
         rows = part[start : start + _BLOCK]
         scores = scratch[: len(asked.probes) * len(rows)].reshape(len(asked.probes), len(rows))
-        PRODUCTS[part.precision](_read_only(rows.vectors), asked.probes, scores)
+        products(_read_only(rows.vectors), asked.probes, scores)
         if part.precision == "int8":
             scores *= rows.scales
         best.let_in(scores, rows.persons, rows.keys, asked)

@@ -23,7 +23,7 @@ SUFFIX = ".rows"
 
 _MAGIC = "visage rows 1"
 _PAGE = 4096
-_TYPES: dict[Precision, Any] = {"fp32": np.float32, "fp16": np.uint16, "int8": np.int8}
+TYPES: dict[Precision, Any] = {"fp32": np.float32, "fp16": np.uint16, "int8": np.int8}
 
 
 class Unreadable(Exception):
@@ -107,7 +107,7 @@ def open_rows(path: Path, precision: Precision, dimension: int, rows: int) -> Ro
     """The file's rows, mapped: pages come from the disk as they are read, and are shared by all who map it. `persons`
     may be written to, which changes only this process's copy. Raises Unreadable.
     """
-    kind = np.dtype(_TYPES[precision])
+    kind = np.dtype(TYPES[precision])
     try:
         with path.open("rb") as file:
             head = json.loads(file.readline(_PAGE))
