@@ -67,21 +67,25 @@ def test_a_timeout_of_the_work_itself_is_not_taken_for_the_callers() -> None:
     assert str(raised.value) == "the disk"
 
 
-@pytest.mark.parametrize("seconds", [0.0034, 0.0054, 0.0064])
+@pytest.mark.parametrize("seconds", [0.0234, 0.0254, 0.0264])
 def test_a_timer_of_the_event_loop_never_rings_before_the_deadline_is_over(seconds: float) -> None:
     """uvloop counts whole milliseconds and rings early; a caller that then asks must be told that it is too late."""
 
-    async def rung() -> None:
+    async def rung() -> bool:
         deadline = Deadline(seconds)
+        try:
+            left = deadline.left()
+        except DeadlineExceeded:
+            return False  # the machine was elsewhere all the while: nothing was waited for
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(deadline.left()):
+            async with asyncio.timeout(left):
                 await asyncio.Event().wait()
         with pytest.raises(DeadlineExceeded):
             deadline.left()
+        return True
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        for _ in range(20):
-            runner.run(rung())
+        assert any([runner.run(rung()) for _ in range(20)])
 
 
 def test_who_hangs_up_wakes_the_thread_that_waits_and_what_has_not_begun_does_not_begin() -> None:
