@@ -4,6 +4,7 @@
 # make prepare   what a first start does, without serving
 # make bench     the measured claims
 # make bench-galleries  those of galleries: ROWS=1000000 (100,000 unless given), store and service
+# make bench-milvus  those of galleries in a real Milvus server, which is fetched into build/
 # make soak      20,000 mixed requests, and whether memory stays where it is
 # make rtx-test  engines of every real network, built without a GPU by TensorRT for RTX (2 GB of packages)
 # make plots     the plots of docs/performance.md
@@ -25,7 +26,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; 
 RTX_VENV := .venv-rtx
 RTX_PACKAGES := tensorrt-rtx-cu12==1.7.1.116 cupy-cuda12x==14.2.0 nvidia-cuda-nvrtc-cu12==12.9.86
 
-.PHONY: serve test check prepare bench bench-galleries soak rtx-test plots compare image-test chart-test arm64-test triton-test milvus-test docs clean
+.PHONY: serve test check prepare bench bench-galleries bench-milvus soak rtx-test plots compare image-test chart-test arm64-test triton-test milvus-test docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.runtime
@@ -51,6 +52,9 @@ ROWS ?= 100000
 bench-galleries: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.search --rows $(ROWS)
 	$(BIN)/python -m benchmarks.galleries --rows $(ROWS)
+
+bench-milvus: $(VENV)/.dev build/milvus-client/.done build/milvus-server/.done
+	PYTHONPATH=src:build/milvus-client $(BIN)/python -m benchmarks.milvus
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.soak

@@ -3,7 +3,7 @@
     PYTHONPATH=src:build/milvus-client python -m benchmarks.milvus [http://HOST:19530] [--rows 10000]
 
 Prints Markdown. Makes a collection `benchmark` and drops it. Without an address the server is started that
-`make milvus-test` fetches into build/, with the client. Most of the time is Milvus' tick, not work.
+`make bench-milvus`, which calls this, fetches into build/ with the client. Most of the time is Milvus' tick, not work.
 """
 
 import argparse

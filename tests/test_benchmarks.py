@@ -57,6 +57,7 @@ def test_the_gallery_is_measured_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_gallery_is_measured_over_http(tmp_path: Path, models_dir: Path) -> None:
     done = subprocess.run(

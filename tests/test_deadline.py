@@ -85,7 +85,8 @@ def test_a_timer_of_the_event_loop_never_rings_before_the_deadline_is_over(secon
         return True
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert any([runner.run(rung()) for _ in range(20)])
+        rounds = [runner.run(rung()) for _ in range(20)]
+    assert any(rounds)
 
 
 def test_who_hangs_up_wakes_the_thread_that_waits_and_what_has_not_begun_does_not_begin() -> None:

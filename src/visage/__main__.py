@@ -18,7 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"visage {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     # What is not asked for is not imported: a service is not to wait for what only other commands need.
-    named = [name for name in COMMANDS if name in arguments[:1]] or COMMANDS
+    asked = arguments[:1]
+    named = [name for name in COMMANDS if name in asked or not {*COMMANDS, "--version"} & {*asked}]
     modules = {name: _module(name) for name in named}
     for name, module in modules.items():
         command = commands.add_parser(

@@ -232,6 +232,12 @@ def test_the_version_is_told() -> None:
     assert done.returncode == 0 and done.stdout.startswith("visage ")
 
 
+def test_to_tell_the_version_nothing_of_the_service_is_imported() -> None:
+    code = "import sys, visage.__main__ as m\ntry: m.main(['--version'])\nexcept SystemExit: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "visage.__main__" in done.stdout and "numpy" not in done.stdout.split()
+
+
 def test_preparing_leaves_nothing_to_do_for_a_start(tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()

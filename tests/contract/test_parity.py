@@ -171,7 +171,7 @@ def test_there_is_something_to_compare() -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_detectors_find_the_same_faces(zoo: Zoo, name: str, way: Way) -> None:
     other = zoo.network(name, way)
-    pictures = Pictures.at_hand("detect", "wider", every=1 if name in EMBEDDED else 6)
+    pictures = Pictures.at_hand("detect", "wider", every=2 if name in EMBEDDED else 9)
     sizes = {other.sizes.nearest(size): pictures if size == SIZES[0] else Pictures.at_hand() for size in SIZES[::-1]}
     for size, shown in sizes.items():
         known = zoo.expected(name, size, shown)

@@ -17,7 +17,7 @@ from tests.galleries import gallery_client
 from tests.support import Client
 from tests.wire import constant_app
 
-EXAMPLES = 40  # a route
+EXAMPLES = 20  # a route
 
 
 @schemathesis.serializer("application/x-msgpack")

@@ -24,11 +24,11 @@ from visage.zoo.reading import read_catalogue
 
 NETWORKS = [
     "yunet",
-    "yunet_2023mar",
-    "yunet_n_dynamic",
-    pytest.param("scrfd_500m_bnkps", marks=pytest.mark.slow),
-    "scrfd_2.5g_bnkps",
-    "retinaface_mnet025_v1",
+    pytest.param("yunet_2023mar", marks=pytest.mark.slow),
+    pytest.param("yunet_n_dynamic", marks=pytest.mark.slow),
+    "scrfd_500m_bnkps",
+    pytest.param("scrfd_2.5g_bnkps", marks=pytest.mark.slow),
+    pytest.param("retinaface_mnet025_v1", marks=pytest.mark.slow),
     "mnet_cov2",
     pytest.param("centerface", marks=pytest.mark.slow),
 ]

@@ -17,6 +17,10 @@ INPUT = (640, 640)
 FILES = ("scrfd_500m_bnkps", "scrfd_2.5g_bnkps", "det_500m")
 
 
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def scrfd(testdata: Path) -> Callable[[str], Any]:
     """The detector of a file, loaded once."""
@@ -30,7 +34,9 @@ def scrfd(testdata: Path) -> Callable[[str], Any]:
     return named
 
 
-@pytest.mark.parametrize(("name", "faces"), [("scrfd_500m_bnkps", 351), ("scrfd_2.5g_bnkps", 394), ("det_500m", 351)])
+@pytest.mark.parametrize(
+    ("name", "faces"), [("scrfd_500m_bnkps", 351), slow("scrfd_2.5g_bnkps", 394), ("det_500m", 351)]
+)
 def test_pictures_that_fill_the_input_give_what_the_insightface_package_gives(
     scrfd: Callable[[str], Detector], name: str, faces: int
 ) -> None:
@@ -45,7 +51,7 @@ def test_pictures_that_fill_the_input_give_what_the_insightface_package_gives(
     assert deviations(seen, overlap=0.995, offset=0.005, score=1e-3) == []
 
 
-@pytest.mark.parametrize(("name", "faces"), [("scrfd_500m_bnkps", 249), ("scrfd_2.5g_bnkps", 279)])
+@pytest.mark.parametrize(("name", "faces"), [("scrfd_500m_bnkps", 249), slow("scrfd_2.5g_bnkps", 279)])
 def test_letterboxed_pictures_give_what_the_reference_services_detectors_give(
     scrfd: Callable[[str], Detector], name: str, faces: int
 ) -> None:

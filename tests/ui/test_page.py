@@ -439,7 +439,7 @@ def test_the_keyboard_reaches_everything(open_page: Any) -> None:
     ("width", "height", "name", "theme"),
     [
         (360, 740, "phone", "dark"),
-        (1720, 1000, "wide", "light"),
+        pytest.param(1720, 1000, "wide", "light", marks=pytest.mark.slow),
         pytest.param(360, 740, "phone", "light", marks=pytest.mark.slow),
         pytest.param(1720, 1000, "wide", "dark", marks=pytest.mark.slow),
     ],

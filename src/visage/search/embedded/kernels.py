@@ -1,9 +1,10 @@
 """The inner loops of exact search, compiled: similarities of rows and probes, and the best of them.
 
 They read the rows where they lie, in a file mapped into memory that all worker processes share: a library's index
-would hold a copy a process. Measured for 100,000 × 512 on two cores (benchmarks/search.py prints it anew): 7 ms for a
-probe in float32, where numpy's product takes 14 to 20 and faiss' flat index 28 to 40; 4 ms in float16 and in int8. Of
-several probes, four are held against a row at once, which is loaded for all of them.
+would hold a copy a process, and numpy would have to make float32 of float16 and int8 first. A probe in float32 takes
+about as long as numpy's product, which is bound by memory, too; float16 and int8 take the half and less (docs/decisions
+12; benchmarks/search.py measures it anew). Of several probes, four are held against a row at once, which is loaded for
+all of them.
 """
 
 from typing import Any
