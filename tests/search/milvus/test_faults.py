@@ -117,6 +117,93 @@ def test_compacting_takes_what_interrupted_writes_left_unless_it_is_young(
     assert (store.collection("staff").persons, store.collection("staff").faces) == (2, 2)
 
 
+RENAMED = [Enrolment(NewPerson("p1", "Anna"), [NewFace("more", unit(9)[8])])]
+WRITES: dict[str, Callable[[MilvusStore], object]] = {
+    "a new name": lambda store: store.rename("staff", "p1", new_name="Anna"),
+    "a new name with a face": lambda store: store.enrol("staff", RENAMED),
+    "one face less": lambda store: store.forget_face("staff", "f1"),
+}
+
+
+def before_the_person_is_written(server: FakeMilvus, happens: Callable[[], None]) -> None:
+    """Another process comes between what a writer has read and what it writes."""
+
+    def trouble(name: str) -> None:
+        if name == "upsert persons":
+            server.trouble = lambda name: None
+            happens()
+
+    server.trouble = trouble
+
+
+def rows_of(server: FakeMilvus, kind: str) -> list[str]:
+    return [one for table, rows in server.tables.items() if f"_{kind}" in table for one in rows if one]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_who_is_forgotten_while_another_process_writes_about_them_does_not_come_back(
+    server: FakeMilvus, store: MilvusStore, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    store.enrol("staff", many(unit(3)))
+    other = MilvusStore(server.driver(), seconds=0.2)
+    before_the_person_is_written(server, lambda: other.forget("staff", "p1"))
+    WRITES[write](store)  # it was there, and is forgotten: nobody is told otherwise
+
+    assert [person.id for person in store.persons("staff")] == ["p0", "p2"]
+    with pytest.raises(PersonMissing):
+        store.person("staff", "p1")
+    assert store.collection("staff").persons == 2
+    assert not any(
+        row["id"] == "p1" or "Anna" in str(row) for table in server.tables.values() for row in table.values()
+    )
+
+    store.enrol("staff", [enrolment("p1", [("again", unit(3)[1])])])  # another life
+    monkeypatch.setattr(forgetting, "_GIVEN_UP", -1.0)
+    store.compact()
+    assert [person.faces for person in store.persons("staff")] == [1, 1, 1]
+    assert rows_of(server, "persons") == ["p0", "p2", "p1"]  # the word that the first life was ended is gone
+    other.close()
+
+
+def test_who_is_half_forgotten_then_does_not_come_back_either(
+    server: FakeMilvus, store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.enrol("staff", many(unit(3)))
+    other = MilvusStore(server.driver(), seconds=0.2)
+
+    def half() -> None:
+        mend = fails_at(server, "delete")
+        with pytest.raises(StoreUnavailable):
+            other.forget("staff", "p1")
+        mend()
+
+    before_the_person_is_written(server, half)
+    store.rename("staff", "p1", new_name="Anna")
+    assert ids(store, unit(3)[1], top=3)[0] != "p1" and store.collection("staff").persons == 2
+    monkeypatch.setattr(forgetting, "_GIVEN_UP", -1.0)
+    store.compact()
+    assert (rows_of(server, "persons"), rows_of(server, "vectors")) == (["p0", "p2"], ["f0", "f2"])
+    other.close()
+
+
+def test_compacting_takes_whom_a_writer_that_died_has_brought_back(server: FakeMilvus, store: MilvusStore) -> None:
+    store.enrol("staff", many(unit(3)))
+    other = MilvusStore(server.driver(), seconds=0.2)
+
+    def forgotten() -> None:
+        other.forget("staff", "p1")
+        fails_at(server, "moment")  # the next the writer asks for
+
+    before_the_person_is_written(server, forgotten)
+    with pytest.raises(StoreUnavailable):
+        store.rename("staff", "p1", new_name="Anna")
+    server.trouble = lambda name: None
+    assert "p1" in rows_of(server, "persons")
+    store.compact()
+    assert [person.id for person in store.persons("staff")] == ["p0", "p2"]
+    other.close()
+
+
 def test_a_collection_that_is_half_made_or_half_dropped_is_not_there_and_makes_room(
     server: FakeMilvus, store: MilvusStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

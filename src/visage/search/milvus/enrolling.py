@@ -8,8 +8,11 @@ missing.
 Who must be "new" or "known" is looked up where the writing begins, and writers of one process wait for each other. Of
 two processes that make the same "new" person at once both may be told that they did; faces belong to a key, not to an
 id, so that the two are not mixed: the later one is there, and the earlier one's faces are nobody's. Faces for somebody
-"known" whom another process forgets meanwhile are nobody's likewise, and nobody comes back. `compact` takes such faces
-away.
+"known" whom another process forgets meanwhile are nobody's likewise. `compact` takes such faces away.
+
+Who was there is written anew for a new name; another process that forgets them in between has left a word that their
+life is ended (`forgetting`), in the same write that hid them. It is looked for after each such write: either it is
+there, and the row goes again, or that write came later, and hid this one. So nobody comes back.
 """
 
 import secrets
@@ -51,6 +54,7 @@ class _Write:
     counts: dict[int, Faces]
     faces: dict[str, StoredFace]
     changed: set[str] = field(default_factory=set)
+    known: list[Life] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     crops: list[dict[str, Any]] = field(default_factory=list)
 
@@ -102,6 +106,7 @@ def _person(write: _Write, new: NewPerson) -> None:
     if (person.name, person.metadata) != (there.person.name, there.person.metadata):
         write.lives[new.id] = Life(there.key, person)
         write.changed.add(new.id)
+        write.known.append(there)
 
 
 def changed(person: Person, name: str | None, metadata: Metadata | None, now: float) -> Person:
@@ -135,3 +140,17 @@ def _written(connection: Connection, gallery: Gallery, write: _Write) -> None:
         connection.write(gallery.crops, write.crops, schema.LONGEST_TEXT // 4)
     connection.write(gallery.vectors, write.rows, gallery.recogniser.dimension)
     connection.write(gallery.persons, persons)
+    _hold_ended(connection, gallery, write.known)
+
+
+def rewrite(connection: Connection, gallery: Gallery, life: Life) -> None:
+    """Somebody who was there, as they are now."""
+    connection.write(gallery.persons, [person_row(life.key, life.person)])
+    _hold_ended(connection, gallery, [life])
+
+
+def _hold_ended(connection: Connection, gallery: Gallery, written: Sequence[Life]) -> None:
+    """Take away again who was forgotten while they were written."""
+    if written:
+        for key in Reading(connection, gallery, connection.moment()).ended([life.key for life in written]):
+            connection.delete_where(gallery.persons, f"key == {key}")

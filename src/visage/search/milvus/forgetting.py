@@ -1,7 +1,8 @@
 """Persons and faces out of Milvus.
 
 A person's key is made negative first: from then on nobody sees them, and whoever asks again to forget them goes on
-where an interrupted one stopped. Then their faces and crops go, and last the person.
+where an interrupted one stopped. Then their faces and crops go, and last the person. A word that this life is ended,
+which names nobody, stays until a later `compact`, for whoever was about to write the person's new name (`enrolling`).
 """
 
 import time
@@ -10,13 +11,14 @@ from dataclasses import replace
 
 from visage.errors import PersonMissing
 from visage.search.milvus.connection import Connection
-from visage.search.milvus.enrolling import age
+from visage.search.milvus.enrolling import age, rewrite
+from visage.search.milvus.expressions import among
 from visage.search.milvus.failures import Gone
 from visage.search.milvus.galleries import Gallery
 from visage.search.milvus.reading import Reading
-from visage.search.milvus.rows import Life, crop_id, person_row
+from visage.search.milvus.rows import NOBODY, Life, crop_id, ended_row, person_row
 
-# So old is a face of nobody whose enrolment will not go on.
+# So old is a face of nobody whose enrolment will not go on, and so long ago a deletion of which no writer is unaware.
 _GIVEN_UP = 600.0
 _SWEPT_TOGETHER = 2000
 
@@ -27,7 +29,7 @@ def forget(connection: Connection, gallery: Gallery, person: str) -> None:
     if life is None:
         raise PersonMissing(f"there is no person {person!r} in {gallery.name!r}")
     if life.there:
-        connection.write(gallery.persons, [person_row(-life.key, life.person)])
+        connection.write(gallery.persons, [person_row(-life.key, life.person), ended_row(life.key)])
     finish(connection, gallery, life)
 
 
@@ -43,7 +45,7 @@ def forget_face(connection: Connection, gallery: Gallery, face: str) -> None:
     reading = Reading(connection, gallery, connection.moment())
     life = reading.life(reading.face(face)["person"])
     _remove(connection, gallery, [face])
-    connection.write(gallery.persons, [person_row(life.key, replace(life.person, updated=time.time()))])
+    rewrite(connection, gallery, Life(life.key, replace(life.person, updated=time.time())))
 
 
 def sweep(connection: Connection, gallery: Gallery) -> int:
@@ -55,6 +57,11 @@ def sweep(connection: Connection, gallery: Gallery) -> int:
     for rows in connection.pages(gallery.persons, "key < 0", ("key",), at):
         for life in reading.lives([row["id"] for row in rows]).values():
             finish(connection, gallery, life)
+    for rows in connection.pages(gallery.persons, f"key == {NOBODY}", ("told",), at, size=_SWEPT_TOGETHER):
+        lives = [int(row["told"]["life"]) for row in rows]
+        connection.delete_where(gallery.persons, among("key", lives))  # written by who broke off before they looked
+        old = [row["id"] for row in rows if time.time() - row["told"]["at"] > _GIVEN_UP]
+        connection.delete(gallery.persons, old)
     swept = 0
     for rows in connection.pages(gallery.vectors, "", ("owner", "person"), at, size=_SWEPT_TOGETHER):
         keys = {life.key for life in reading.lives([row["person"] for row in rows]).values()}

@@ -13,7 +13,19 @@ from visage.search.milvus.connection import MOST_ROWS, Connection, Row
 from visage.search.milvus.expressions import among, at_least, both
 from visage.search.milvus.failures import Gone
 from visage.search.milvus.galleries import Gallery
-from visage.search.milvus.rows import ABOUT, CROP, FACE, PERSON, Life, crop_id, crop_of, face_of, life_of, vectors_of
+from visage.search.milvus.rows import (
+    CROP,
+    FACE,
+    NOBODY,
+    PERSON,
+    Life,
+    crop_id,
+    crop_of,
+    ended_id,
+    face_of,
+    life_of,
+    vectors_of,
+)
 
 # Owners of one question.
 _TOGETHER = 1000
@@ -51,7 +63,13 @@ class Reading:
     def lives(self, ids: Sequence[str]) -> dict[str, Life]:
         """Those who are there, and those who are being forgotten."""
         rows = self._connection.named(self._gallery.persons, ids, PERSON, self._at) if ids else []
-        return {row["id"]: life_of(row) for row in rows if row["id"] != ABOUT}
+        return {row["id"]: life_of(row) for row in rows if row["key"] != NOBODY}
+
+    def ended(self, keys: Sequence[int]) -> list[int]:
+        """Which of these lives somebody has ended."""
+        ids = [ended_id(key) for key in keys]
+        rows = self._connection.named(self._gallery.persons, ids, PERSON, self._at)
+        return [int(row["told"]["life"]) for row in rows if row["key"] == NOBODY]
 
     def life(self, person: str) -> Life:
         """Raises PersonMissing."""

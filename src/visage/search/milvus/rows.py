@@ -1,6 +1,7 @@
 """Values of a gallery as rows of Milvus, and back."""
 
 import base64
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,10 @@ FACE = ("id", "owner", "person", "created", "cropped", "about")
 CROP = ("id", "owner", "parts", "text")
 # The row among the persons that tells of the collection.
 ABOUT = ""
+# The key of rows among the persons that are none.
+NOBODY = 0
+# What the id of a row begins with that says that a life was ended. It names nothing but the life.
+ENDED = "ended "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,20 @@ def person_row(key: int, person: Person) -> dict[str, Any]:
     _hold_json(f"the metadata of {person.id!r}", person.metadata)
     told = {"name": person.name, "created": person.created, "updated": person.updated}
     return {"id": person.id, "key": key, "metadata": dict(person.metadata), "told": told, "nothing": list(NO_VECTOR)}
+
+
+def ended_id(key: int) -> str:
+    return f"{ENDED}{abs(key)}"
+
+
+def ended_row(key: int) -> dict[str, Any]:
+    return {
+        "id": ended_id(key),
+        "key": NOBODY,
+        "metadata": {},
+        "told": {"life": abs(key), "at": time.time()},
+        "nothing": list(NO_VECTOR),
+    }
 
 
 def face_of(row: Row) -> StoredFace:
@@ -105,7 +124,7 @@ def about_row(new: NewCollection, created: float, vectors: str, crops: str) -> d
         "vectors": vectors,
         "crops": crops,
     }
-    return {"id": ABOUT, "key": 0, "metadata": dict(new.metadata), "told": told, "nothing": list(NO_VECTOR)}
+    return {"id": ABOUT, "key": NOBODY, "metadata": dict(new.metadata), "told": told, "nothing": list(NO_VECTOR)}
 
 
 def collection_of(row: Row, persons: int, faces: int) -> Collection:

@@ -1,12 +1,14 @@
 """The collections of Milvus that a gallery's collection is made of, as data.
 
-    persons    id · key · metadata · told     a person each, and a row "" that tells of the collection
+    persons    id · key · metadata · told     a person each, a row "" that tells of the collection, and a row for each
+                                              life that was ended
     vectors    id · owner · person · created · cropped · about · vector     a face each
     pictures   id · owner · parts · text      pieces of the crops; made when the first crop comes
 
 `key` tells one life of a person from the next: who is forgotten and enrolled again under the same id has another, and
 a face belongs to the person whose key is its `owner`. A face whose owner is nobody's key is not there: it was written
-by an enrolment that broke off, or is left of one who was forgotten. A negative key: this person is being forgotten.
+by an enrolment that broke off, or is left of one who was forgotten. A negative key: this person is being forgotten. Key
+0: nobody.
 """
 
 from collections.abc import Mapping

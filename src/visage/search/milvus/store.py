@@ -30,7 +30,7 @@ from visage.search.milvus.failures import Gone
 from visage.search.milvus.galleries import Galleries, Gallery
 from visage.search.milvus.locks import Stripes
 from visage.search.milvus.reading import Reading
-from visage.search.milvus.rows import person_row
+from visage.search.milvus.rows import Life
 from visage.search.milvus.searching import Search
 from visage.search.unit import hold_unit
 
@@ -108,7 +108,7 @@ class MilvusStore:
             reading = Reading(self._connection, gallery, self._connection.moment())
             life = reading.life(person)
             renamed = enrolling.changed(life.person, new_name, metadata, time.time())
-            self._connection.write(gallery.persons, [person_row(life.key, renamed)])
+            enrolling.rewrite(self._connection, gallery, Life(life.key, renamed))
             return reading.counted([replace(life, person=renamed)])[0]
 
         return self._write(name, [f"p {person}"], work)
