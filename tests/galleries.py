@@ -148,6 +148,9 @@ class MemoryStore:
             found = sorted(key for key, kept in self._faces[name].items() if kept[0].person == person and key > after)
             return [self._faces[name][key][0] for key in found][:limit]
 
+    def face(self, name: str, face: str, /) -> StoredFace:
+        return self._kept(name, face)[0]
+
     def forget_face(self, name: str, face: str, /) -> None:
         with self._lock:
             self._kept(name, face)

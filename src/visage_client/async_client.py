@@ -150,6 +150,7 @@ class AsyncClient:
     change_person = method(requests.change_person, _done)
     delete_person = method(requests.delete_person, _done)
     faces = method(requests.faces, _listed)
+    face = method(requests.face, _done)
     delete_face = method(requests.delete_face, _done)
     crop = method(requests.crop, _done)
 

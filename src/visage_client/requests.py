@@ -249,6 +249,12 @@ def faces(collection: str, person: str, *, page_size: int = 100) -> "Listing[Sto
     return Listing(lambda cursor: _page(path, StoredFace, page_size, cursor))
 
 
+def face(collection: str, person: str, face: str) -> Call[StoredFace]:
+    """One face, and what is told of it. Raises NotFound."""
+    path = path_of("v1", "collections", collection, "persons", person, "faces", face)
+    return _got(path, StoredFace)
+
+
 def delete_face(collection: str, person: str, face: str) -> Call[None]:
     """Delete one face, for good."""
     path = path_of("v1", "collections", collection, "persons", person, "faces", face)

@@ -148,6 +148,8 @@ class Fake:
                 return told(seen, self._enrolled(people, seen.body, person, more=True), 201)
             case ("GET", ["persons", person, "faces"]):
                 return told(seen, page([stored(face, person) for face in sorted(people[person]["vectors"])], seen))
+            case ("GET", ["persons", person, "faces", face]):
+                return told(seen, stored(face, person))
             case ("DELETE", ["persons", person, "faces", face]):
                 del people[person]["vectors"][face]
                 return httpx.Response(204)

@@ -156,6 +156,7 @@ def test_a_person_from_enrolment_to_deletion(client: Client) -> None:
     assert client.change_person("staff", "grace", name="Grace Hopper").name == "Grace Hopper"
     faces = list(client.faces("staff", "grace", page_size=3))
     assert len(faces) == 4 and {face.person for face in faces} == {"grace"}
+    assert client.face("staff", "grace", faces[0].id) == faces[0]
     assert client.crop("staff", "grace", faces[0].id) == PNG
     client.delete_face("staff", "grace", faces[0].id)
     assert client.person("staff", "grace").faces == 3

@@ -34,7 +34,7 @@ _TABLE: tuple[tuple[frozenset[str], re.Pattern[str], Scope], ...] = (
     (frozenset({"GET"}), re.compile("/info|/models"), "read"),
     (frozenset({"POST"}), re.compile(_FACES_OF_IMAGES), "read"),
     (frozenset({"GET"}), re.compile(f"{_ALL}|{_ONE}|{_ONE}/persons|{_PERSON}"), "read"),
-    (frozenset({"GET"}), re.compile(f"{_PERSON}/faces|{_PERSON}/faces/[^/]+/crop"), "read"),
+    (frozenset({"GET"}), re.compile(f"{_PERSON}/faces(?:/[^/]+(?:/crop)?)?"), "read"),
     (frozenset({"POST"}), re.compile(f"{_ONE}/search"), "read"),
     (frozenset({"POST"}), re.compile(f"{_ONE}/persons|{_ONE}/bulk|{_PERSON}/faces"), "write"),
     (frozenset({"PATCH", "DELETE"}), re.compile(_PERSON), "write"),

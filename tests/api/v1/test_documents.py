@@ -40,6 +40,7 @@ CONTRACT = {
     ("delete", P),
     ("post", f"{P}/faces"),
     ("get", f"{P}/faces"),
+    ("get", f"{P}/faces/{{face}}"),
     ("delete", f"{P}/faces/{{face}}"),
     ("get", f"{P}/faces/{{face}}/crop"),
 }

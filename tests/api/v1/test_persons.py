@@ -105,6 +105,15 @@ def test_a_crop_can_be_looked_at(client: Client) -> None:
     assert client.get(f"{PERSONS}/ada/faces/{bare}/crop").json()["type"] == "urn:visage:face-missing"
 
 
+def test_one_face_is_told_of_the_person_who_has_it_and_of_nobody_else(client: Client) -> None:
+    face = post(client, id="ada", images=[b64(SHARP)])["images"][0]["face"]
+    post(client, id="bob", vectors=[[1, 0, 0]])
+    assert client.get(f"{PERSONS}/ada/faces/{face['id']}").json() == face
+    for person, one, missing in (("bob", face["id"], "face"), ("ada", "none", "face"), ("eve", face["id"], "person")):
+        answer = client.get(f"{PERSONS}/{person}/faces/{one}")
+        assert (answer.status_code, answer.json()["type"]) == (404, f"urn:visage:{missing}-missing")
+
+
 def test_no_crop_is_kept_unless_the_operator_says_so(tmp_path: Path) -> None:
     with gallery_client(tmp_path / "d", runtime={"detector": Finds()}) as client:
         client.post("/v1/collections", json={"name": "staff"})

@@ -124,6 +124,7 @@ def test_crops_vectors_and_what_is_told_of_a_face_come_back(store: Store) -> Non
     np.testing.assert_array_equal(store.vectors("staff", ["a2", "a1"]), vectors[::-1])
     assert store.vectors("staff", []).shape == (0, DIMENSION)
     assert [f.id for f in store.faces("staff", "anna", after="a1")] == ["a2"]
+    assert [store.face("staff", f.id) for f in stored] == stored
     assert [(p.id, f.id) for p, f, _ in store.export("staff")] == [("anna", "a1"), ("anna", "a2")]
 
 
@@ -242,6 +243,8 @@ def test_a_face_that_is_forgotten_leaves_its_person(store: Store) -> None:
     assert store.collection("staff").persons == 1
     with pytest.raises(FaceMissing):
         store.crop("staff", "a1")
+    with pytest.raises(FaceMissing):
+        store.face("staff", "a1")
 
 
 def test_a_crop_of_any_size_comes_back(store: Store) -> None:

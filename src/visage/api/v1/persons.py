@@ -28,7 +28,7 @@ from visage.api.v1.recognisers import bound
 from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, FaceMissing, PersonMissing
 from visage.images.fetching import ImageSource
-from visage.search.base import Collection, NewPerson, Person, PersonIs, Store
+from visage.search.base import Collection, NewPerson, Person, PersonIs, Store, StoredFace
 
 router = APIRouter(prefix="/v1", tags=["v1: persons"])
 
@@ -230,6 +230,16 @@ async def faces(
     )
 
 
+@router.get(
+    _FACE,
+    summary="A face, and what is told of it",
+    responses=documents.answers(schemas.StoredFaceAnswer, documents.STORED, 404, 422, 503, about="The face"),
+)
+async def one_face(request: Request, collection: Name, person: PersonId, face: FaceId) -> Response:
+    found = await run(request, lambda store: _of_person(store, collection, person, face))
+    return await answers.answered(request, lambda: answers.stored_face(found))
+
+
 @router.delete(
     _FACE,
     status_code=204,
@@ -273,11 +283,14 @@ async def crop(request: Request, collection: Name, person: PersonId, face: FaceI
     return Response(await run(request, found), media_type="image/png")
 
 
-def _of_person(store: Store, collection: str, person: str, face: str) -> None:
-    """Raises FaceMissing where the person has no such face."""
-    after = ""
-    while some := store.faces(collection, person, after=after, limit=1000):
-        if any(one.id == face for one in some):
-            return
-        after = some[-1].id
-    raise FaceMissing(f"Person {person!r} has no face {face!r}")
+def _of_person(store: Store, collection: str, person: str, face: str) -> StoredFace:
+    """Raises PersonMissing, and FaceMissing where the person has no such face."""
+    try:
+        found = store.face(collection, face)
+    except FaceMissing:
+        store.person(collection, person)  # else it is they who are missing
+        raise
+    if found.person != person:
+        store.person(collection, person)
+        raise FaceMissing(f"Person {person!r} has no face {face!r}")
+    return found

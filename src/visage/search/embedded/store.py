@@ -223,6 +223,12 @@ class EmbeddedStore:
             )
             return [face_of(row) for row in rows]
 
+    def face(self, name: str, face: str, /) -> StoredFace:
+        with self._reading(name) as (connection, state):
+            (key,) = _find_face(connection, state, face, "key")
+            query = f"SELECT {FACE} FROM faces f JOIN persons p ON p.key = f.person WHERE f.key = ?"
+            return face_of(connection.execute(query, (key,)).fetchone())
+
     def forget_face(self, name: str, face: str, /) -> None:
         def work(connection: sqlite3.Connection, state: State) -> None:
             key, person = _find_face(connection, state, face, "key, person")

@@ -30,7 +30,7 @@ from visage.search.milvus.failures import Gone
 from visage.search.milvus.galleries import Galleries, Gallery
 from visage.search.milvus.locks import Stripes
 from visage.search.milvus.reading import Reading
-from visage.search.milvus.rows import Life
+from visage.search.milvus.rows import Life, face_of
 from visage.search.milvus.searching import Search
 from visage.search.unit import hold_unit
 
@@ -118,6 +118,9 @@ class MilvusStore:
 
     def faces(self, name: str, person: str, /, *, after: str = "", limit: int = 100) -> list[StoredFace]:
         return self._read(name, lambda reading: reading.faces(person, after, limit))
+
+    def face(self, name: str, face: str, /) -> StoredFace:
+        return self._read(name, lambda reading: face_of(reading.face(face)))
 
     def forget_face(self, name: str, face: str, /) -> None:
         owner = self._read(name, lambda reading: str(reading.face(face)["person"]))
