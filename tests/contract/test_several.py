@@ -87,24 +87,26 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def test_networks_sleep_and_wake_and_give_back_what_they_took(house: House) -> None:
-    awake = house.resident()
+    assert house.ask().status_code == 200  # a busy machine may have let them sleep already
     first = house.ask(det_name="far", rec_name="heavy")
+    awake, threads = house.resident(), psutil.Process(house.server.pid).num_threads()
     assert first.status_code == 200 and len(first.json()["data"][0]["faces"][0]["vec"]) == 3
     assert first.json()["models"]["det"].startswith("far@") and first.json()["models"]["rec"].startswith("heavy@")
-    threads = psutil.Process(house.server.pid).num_threads()
     wait_ready(lambda: house.in_memory() == set())
     assert psutil.Process(house.server.pid).num_threads() <= threads - len(NAMES)
     wait_ready(lambda: house.resident() < awake - 0.7 * BALLAST)
+    before = len(house.events())
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: house.ask(det_name="far", rec_name="heavy"), range(8)))
     for answer in answers:
         assert answer.status_code == 200
         assert answer.json()["data"][0]["faces"] == first.json()["data"][0]["faces"]
     events = house.events()
+    woken = events[before:]
     for name in ("far", "heavy"):
-        assert sum(event.startswith(f"{name} loaded again, ") for event in events) == 1
         assert any(event.startswith(f"{name} was not used for 1 s: unloaded, ") for event in events)
-    assert not any(event.startswith(("near loaded again", "light loaded again")) for event in events)
+        assert sum(event.startswith(f"{name} loaded again, ") for event in woken) == 1
+    assert not any(event.startswith(("near loaded again", "light loaded again")) for event in woken)
 
 
 def test_a_file_that_is_gone_costs_those_who_need_it_and_nobody_else(house: House, tmp_path: Path) -> None:
