@@ -10,18 +10,16 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.search.milvus.server import Server
 
 from benchmarks.rows import Row, Table
-from benchmarks.search import RECOGNISER, TOGETHER, probes_of, unit
+from benchmarks.search import RECOGNISER, ROUNDS, TOGETHER, in_turn, probes_of, unit
 from visage.search.base import Enrolment, NewCollection, NewFace, NewPerson, Question
 from visage.search.places import open_place
 
 NAME = "benchmark"
-ROUNDS = 15
 
 
 def main() -> None:
@@ -42,7 +40,7 @@ def main() -> None:
 
 
 def measured(address: str, rows: int) -> None:
-    vectors = unit(rows + ROUNDS, 1)
+    vectors = unit(rows + ROUNDS + 1, 1)
     probes = probes_of(vectors, 8)
     enrolments = [Enrolment(NewPerson(f"p{i}"), [NewFace(f"f{i}", vector)]) for i, vector in enumerate(vectors)]
     table = Table()
@@ -55,23 +53,19 @@ def measured(address: str, rows: int) -> None:
             store.enrol(NAME, enrolments[start : min(start + TOGETHER, rows)])
         table.add(Row(f"enrolment, {TOGETHER} a call", rows / (time.perf_counter() - began), "rows/s"))
         single = iter(enrolments[rows:])
-        table.add(Row("one person with one face enrolled", median(lambda: store.enrol(NAME, [next(single)])), "s"))
-        table.add(Row("ten best persons", median(lambda: store.search(NAME, probes[:1], Question())), "s"))
-        table.add(Row("the same of 8 probes", median(lambda: store.search(NAME, probes, Question())), "s"))
-        table.add(Row("a collection told", median(lambda: store.collection(NAME)), "s"))
+        took = in_turn(
+            {
+                "one person with one face enrolled": lambda: store.enrol(NAME, [next(single)]),
+                "ten best persons": lambda: store.search(NAME, probes[:1], Question()),
+                "the same of 8 probes": lambda: store.search(NAME, probes, Question()),
+                "a collection told": lambda: store.collection(NAME),
+            }
+        )
+        for name, times in took.items():
+            table.add(Row(name, statistics.median(times), "s"))
     finally:
         store.drop(NAME)
         store.close()
-
-
-def median(call: Callable[[], object]) -> float:
-    """Seconds."""
-    took = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        call()
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
 
 
 if __name__ == "__main__":

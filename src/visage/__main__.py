@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     # What is not asked for is not imported: a service is not to wait for what only other commands need.
     asked = arguments[:1]
-    named = [name for name in COMMANDS if name in asked or not {*COMMANDS, "--version"} & {*asked}]
+    named = () if asked == ["--version"] else [name for name in COMMANDS if name in asked] or COMMANDS
     modules = {name: _module(name) for name in named}
     for name, module in modules.items():
         command = commands.add_parser(

@@ -113,7 +113,7 @@ class Metrics:
     def close(self) -> None:
         """Of a worker that ends, the others' sums keep what it counted, but not how it stood."""
         if self._shared:
-            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]  # prometheus_client has annotated other functions
+            mark_process_dead(os.getpid())
 
     def watch_door(self, inside: Callable[[], tuple[int, int]]) -> None:
         """`inside` tells requests and bytes."""
@@ -130,5 +130,5 @@ class Metrics:
         registry = self.registry
         if self._shared:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client has annotated other functions
+            MultiProcessCollector(registry)
         return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -288,9 +288,8 @@ def _of_person(store: Store, collection: str, person: str, face: str) -> StoredF
     try:
         found = store.face(collection, face)
     except FaceMissing:
+        found = None
+    if found is None or found.person != person:
         store.person(collection, person)  # else it is they who are missing
-        raise
-    if found.person != person:
-        store.person(collection, person)
         raise FaceMissing(f"Person {person!r} has no face {face!r}")
     return found

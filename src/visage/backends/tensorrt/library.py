@@ -99,9 +99,9 @@ class Library(Protocol):
     BuilderFlag: Any
     DataType: Any
 
-    def Builder(self, logger: Any, /) -> Builder: ...  # noqa: N802  TensorRT's names
-    def OnnxParser(self, network: Network, logger: Any, /) -> Parser: ...  # noqa: N802  TensorRT's names
-    def Runtime(self, logger: Any, /) -> Runtime: ...  # noqa: N802  TensorRT's names
+    def Builder(self, logger: Any, /) -> Builder: ...
+    def OnnxParser(self, network: Network, logger: Any, /) -> Parser: ...
+    def Runtime(self, logger: Any, /) -> Runtime: ...
 
 
 def named(library: Any) -> str:

@@ -57,7 +57,6 @@ from visage.search.unit import hold_unit
 
 T = TypeVar("T")
 
-
 # A state is overtaken while it is read, or a segment replaced; seldom twice, never so often.
 _TRIES = 20
 _EXPORTED_AT_ONCE = 512  # faces: a megabyte of vectors

@@ -24,7 +24,7 @@ ABOUT = ""
 # The key of rows among the persons that are none.
 NOBODY = 0
 # What the id of a row begins with that says that a life was ended. It names nothing but the life.
-ENDED = "ended "
+_ENDED = "ended "
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def person_row(key: int, person: Person) -> dict[str, Any]:
 
 
 def ended_id(key: int) -> str:
-    return f"{ENDED}{abs(key)}"
+    return f"{_ENDED}{key}"
 
 
 def ended_row(key: int) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def ended_row(key: int) -> dict[str, Any]:
         "id": ended_id(key),
         "key": NOBODY,
         "metadata": {},
-        "told": {"life": abs(key), "at": time.time()},
+        "told": {"life": key, "at": time.time()},
         "nothing": list(NO_VECTOR),
     }
 

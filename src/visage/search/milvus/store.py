@@ -30,7 +30,7 @@ from visage.search.milvus.failures import Gone
 from visage.search.milvus.galleries import Galleries, Gallery
 from visage.search.milvus.locks import Stripes
 from visage.search.milvus.reading import Reading
-from visage.search.milvus.rows import Life, face_of
+from visage.search.milvus.rows import face_of
 from visage.search.milvus.searching import Search
 from visage.search.unit import hold_unit
 
@@ -107,9 +107,9 @@ class MilvusStore:
         def work(gallery: Gallery) -> Person:
             reading = Reading(self._connection, gallery, self._connection.moment())
             life = reading.life(person)
-            renamed = enrolling.changed(life.person, new_name, metadata, time.time())
-            enrolling.rewrite(self._connection, gallery, Life(life.key, renamed))
-            return reading.counted([replace(life, person=renamed)])[0]
+            renamed = replace(life, person=enrolling.changed(life.person, new_name, metadata, time.time()))
+            enrolling.rewrite(self._connection, gallery, renamed)
+            return reading.counted([renamed])[0]
 
         return self._write(name, [f"p {person}"], work)
 
@@ -123,7 +123,7 @@ class MilvusStore:
         return self._read(name, lambda reading: face_of(reading.face(face)))
 
     def forget_face(self, name: str, face: str, /) -> None:
-        owner = self._read(name, lambda reading: str(reading.face(face)["person"]))
+        owner = self.face(name, face).person
         self._write(
             name, [f"p {owner}", f"f {face}"], lambda gallery: forgetting.forget_face(self._connection, gallery, face)
         )
