@@ -153,7 +153,9 @@ def test_who_hangs_up_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> Non
         )
         writer.write(head.encode() + ndjson({"id": "a", "vectors": [[1, 0, 0]]}))
         await writer.drain()
-        await asyncio.sleep(0.5)
+        until = time.monotonic() + 30
+        while not store.persons("staff") and time.monotonic() < until:  # a pause in the body has it written
+            await asyncio.sleep(0.01)
         writer.close()
 
     with running(tmp_path / "d", store) as url:
