@@ -412,6 +412,19 @@ def test_languages_and_themes(open_page: Any) -> None:
     assert page.page.evaluate(back) != light
 
 
+def test_what_other_keyboards_and_systems_write(open_page: Any) -> None:
+    page: Page = open_page()
+    page.go()
+    base = page.page.evaluate("document.querySelector('script[type=module]').src.replace('app.js', '')")
+    where = page.page.evaluate(
+        "async (base) => (await import(`${base}filter.js`)).parse('city ＝ 東京，age ＞= 18')", base
+    )
+    assert where == {"where": {"city": "東京", "age": {"gte": 18}}}
+    ids = "async ([base, names]) => { const { idOf } = await import(`${base}people.js`); return names.map(idOf); }"
+    composed, decomposed, other = page.page.evaluate(ids, [base, ["が", "か\u3099", "か"]])
+    assert composed == decomposed != other
+
+
 @pytest.mark.parametrize(
     "code", ["ru", *(pytest.param(code, marks=pytest.mark.slow) for code in languages() if code != "ru")]
 )
