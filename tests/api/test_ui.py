@@ -1,7 +1,6 @@
 """The page's files: how they are served, and that they hold together."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -87,28 +86,44 @@ def test_every_import_is_there() -> None:
             assert (script.parent / name).is_file(), f"{script.name} imports {name}"
 
 
-def _keys(path: Path) -> dict[str, str]:
-    return dict(
-        re.findall(r'(?:^|[,{]\s*|\n\s*)"?([a-z][\w.]*)"?: ("(?:[^"\\]|\\.)*"|\{[^}]*\})', path.read_text("utf-8"))
-    )
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_ENTRY = re.compile(rf'"?([a-z][\w.]*)"?: (?:({_TEXT})|\{{((?: ?\w+: {_TEXT},? ?)+)\}})')
+_PLURALS = {code: {"other"} for code in ("ja", "ko", "zh")} | {"ru": {"one", "few", "many", "other"}}  # Unicode CLDR
 
 
-def test_every_language_says_everything_with_the_same_names() -> None:
-    assert languages() == ["de", "en"]
-    texts = {code: _keys(UI / "js" / "texts" / f"{code}.js") for code in languages()}
-    english = texts["en"]
+def _texts(code: str) -> dict[str, dict[str, str]]:
+    """A language's texts, each by its plural forms; a text without such is its own `other`."""
+    found = _ENTRY.findall((UI / "js" / "texts" / f"{code}.js").read_text("utf-8"))
+    return {
+        key: dict(re.findall(rf"(\w+): ({_TEXT})", forms)) if forms else {"other": text} for key, text, forms in found
+    }
+
+
+def _names(text: str) -> list[str]:
+    return sorted(re.findall(r"\{(\w+)\}", text))
+
+
+def test_every_language_has_a_file_and_a_name() -> None:
+    named = re.search(r"LANGUAGES = \{(.*?)\};", (UI / "js" / "texts.js").read_text("utf-8"), re.DOTALL)
+    assert named and sorted(re.findall(r"(\w+): \"", named[1])) == languages()
+    assert len(languages()) == 10
+
+
+@pytest.mark.parametrize("code", languages())
+def test_every_language_says_everything_with_the_same_names(code: str) -> None:
+    english = _texts("en")
     assert len(english) > 250
-    for code, own in texts.items():
-        assert own.keys() == english.keys(), code
-        for key, text in own.items():
-            assert set(re.findall(r"\{(\w+)\}", text)) == set(re.findall(r"\{(\w+)\}", english[key])), f"{code}: {key}"
+    own = _texts(code)
+    assert own.keys() == english.keys()
+    for key, forms in own.items():
+        assert all(_names(text) == _names(english[key]["other"]) for text in forms.values()), key
+        assert set(forms) in ({"other"}, _PLURALS.get(code, {"one", "other"})), key
 
 
 def test_every_text_that_is_asked_for_is_there() -> None:
-    known = _keys(UI / "js" / "texts" / "en.js").keys()
     asked = {key for script in SCRIPTS for key in re.findall(r'\bt\("([\w.]+)"', script.read_text("utf-8"))}
     assert len(asked) > 150
-    assert asked <= known
+    assert asked <= _texts("en").keys()
 
 
 def test_the_api_mentions_the_page() -> None:

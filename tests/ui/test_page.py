@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import REPO
 from tests.ui.conftest import Page, Served
+from visage.api.ui.assets import languages
 
 PICTURES = REPO / "misc" / "images"
 HOPPER = PICTURES / "grace_hopper.jpg"
@@ -409,6 +410,47 @@ def test_languages_and_themes(open_page: Any) -> None:
     page.page.reload()
     page.page.locator("h1").wait_for()
     assert page.page.evaluate(back) != light
+
+
+def test_what_other_keyboards_and_systems_write(open_page: Any) -> None:
+    page: Page = open_page()
+    page.go()
+    base = page.page.evaluate("document.querySelector('script[type=module]').src.replace('app.js', '')")
+    where = page.page.evaluate(
+        "async (base) => (await import(`${base}filter.js`)).parse('city ＝ 東京，age ＞= 18')", base
+    )
+    assert where == {"where": {"city": "東京", "age": {"gte": 18}}}
+    ids = "async ([base, names]) => { const { idOf } = await import(`${base}people.js`); return names.map(idOf); }"
+    composed, decomposed, other = page.page.evaluate(ids, [base, ["が", "か\u3099", "か"]])
+    assert composed == decomposed != other
+
+
+@pytest.mark.parametrize(
+    "code", ["ru", *(pytest.param(code, marks=pytest.mark.slow) for code in languages() if code != "ru")]
+)
+def test_every_language_has_room(open_page: Any, served: Served, code: str) -> None:
+    page: Page = open_page(360, 740, locale=code)
+    served.api("POST", "/collections", {"name": "staff"})
+    titles = {}
+    for place in ("try", "compare", "collections", "collections/staff/import", "collections/staff/search", "status"):
+        page.go(place)
+        for width in (1000, 360):
+            page.page.set_viewport_size({"width": width, "height": 740})
+            assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{place} at {width} px"
+            tops = page.page.evaluate("[...document.querySelectorAll('.nav a')].map((a) => a.offsetTop)")
+            assert len(tops) == 4 and len(set(tops)) == 1, f"the navigation's entries at {width} px"
+        page.go()  # chosen anew at this width
+        page.go(place)
+        edges = "[...document.querySelectorAll('nav [aria-current]')].map((a) => a.getBoundingClientRect())"
+        for edge in page.page.evaluate(f"{edges}.map((e) => [e.left, e.right])"):
+            assert edge[0] >= 0 and edge[1] <= 360, f"what was chosen is in sight: {place}"
+        titles[place] = page.page.locator("h1").inner_text()
+        page.shot(f"{code}-{place.split('/')[-1]}")
+    assert page.page.evaluate("document.documentElement.lang") == code
+    page.page.get_by_role("combobox").first.select_option("en" if code != "en" else "de")
+    page.page.wait_for_function(f"document.documentElement.lang !== '{code}'")
+    page.go("compare")
+    assert page.page.locator("h1").inner_text() != titles["compare"]
 
 
 def test_the_keyboard_reaches_everything(open_page: Any) -> None:

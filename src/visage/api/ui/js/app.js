@@ -53,6 +53,8 @@ async function show() {
   const heading = main.querySelector("h1");
   document.title = heading ? `${heading.textContent} · visage` : "visage";
   if (!first) { heading?.setAttribute("tabindex", "-1"); heading?.focus({ preventScroll: true }); scrollTo(0, 0); }
+  // Where the entries are wider than a phone, the one that was chosen is in sight.
+  for (const item of document.querySelectorAll("nav [aria-current]")) item.scrollIntoView({ block: "nearest", inline: "center" });
   first = false;
 }
 
@@ -88,7 +90,7 @@ function languageSwitch() {
   const id = fresh("language");
   return h("span", { class: "language" }, h("label", { class: "sr", for: id }, t("language")),
     h("select", { id, onchange: (event) => speak(event.target.value) },
-      Object.entries(LANGUAGES).map(([code, texts]) => h("option", { value: code, selected: code === language, lang: code }, texts.language_name))));
+      Object.entries(LANGUAGES).map(([code, name]) => h("option", { value: code, selected: code === language, lang: code }, name))));
 }
 
 function askForKey(refused) {

@@ -8,8 +8,10 @@ const OPERATORS = { "!=": "ne", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte" }
 export function parse(text) {
   const trimmed = text.trim();
   if (trimmed.startsWith("{")) return { where: JSON.parse(trimmed) };
-  const terms = trimmed.split(/\s*,\s*|\s+and\s+/i).filter(Boolean).map((term) => TERM.exec(term));
-  if (!terms.length || terms.some((term) => !term)) return { name: trimmed.toLowerCase() };
+  // Chinese and Japanese keyboards write signs as wide as their letters.
+  const narrow = trimmed.replace(/[！，＜＝＞]/g, (sign) => String.fromCharCode(sign.charCodeAt(0) - 0xfee0));
+  const terms = narrow.split(/\s*,\s*|\s+and\s+/i).filter(Boolean).map((term) => TERM.exec(term));
+  if (!terms.length || terms.some((term) => !term)) return { name: trimmed.normalize("NFC").toLowerCase() };
   const where = {};
   for (const [, key, operator, value] of terms) {
     if (operator === "=") where[key] = valueOf(value);

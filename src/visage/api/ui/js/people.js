@@ -11,7 +11,7 @@ export function sorted(files, by) {
     const parts = file.path.split("/").slice(shared);
     const stem = parts.at(-1).replace(ENDING, "");
     const name = by === "folder" && parts.length > 1 ? parts.at(-2) : stem.replace(COUNT, "") || stem;
-    const said = name.replaceAll("_", " ").trim() || stem;
+    const said = (name.replaceAll("_", " ").trim() || stem).normalize("NFC"); // macOS writes é as e and an accent
     if (!people.has(said)) people.set(said, []);
     people.get(said).push(file);
   }
@@ -31,7 +31,7 @@ export function idOf(name) {
   const plain = name.normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
   const slug = plain.trim().toLowerCase().replace(/[^a-z0-9.:-]+/g, "_").replace(/^[^a-z0-9]+|_+$/g, "").slice(0, 100);
   const lossless = plain.trim().toLowerCase().replace(/\s+/g, "_") === slug;
-  return lossless ? slug : `${slug || "person"}-${hash(name)}`;
+  return lossless ? slug : `${slug || "person"}-${hash(name.normalize("NFC"))}`;
 }
 
 /** FNV-1a, 32 bits: only to tell names apart that look alike as ids. */

@@ -1,11 +1,13 @@
 // What the page says, in the language that was chosen, else the browser's, else English. A language is one file in
-// texts/ and one line here.
+// texts/ and one line here; only the one that is spoken is fetched, and English for what it lacks.
 
-import de from "./texts/de.js";
 import en from "./texts/en.js";
 import { stored, store } from "./storage.js";
 
-export const LANGUAGES = { en, de };
+export const LANGUAGES = {
+  de: "Deutsch", en: "English", es: "Español", fr: "Français", it: "Italiano", ja: "日本語", ko: "한국어", pt: "Português",
+  ru: "Русский", zh: "简体中文",
+};
 
 const wanted = [stored("visage-language"), ...(navigator.languages ?? [])]
   .map((tag) => (tag ?? "").slice(0, 2).toLowerCase());
@@ -14,12 +16,13 @@ document.documentElement.lang = language;
 
 // The browser's own form of that language: 24 Nov 2026 is Nov 24, 2026 elsewhere.
 const locale = (navigator.languages ?? []).find((tag) => tag.toLowerCase().startsWith(language)) ?? language;
-const texts = LANGUAGES[language];
+const plurals = new Intl.PluralRules(language);
+const texts = language === "en" ? en : await import(`./texts/${language}.js`).then((file) => file.default, () => en);
 
-/** The text `key` with {names} filled in; `n` chooses between {one} and {other} where the text has both. */
+/** The text `key` with {names} filled in; `n` chooses among {one}, {few}, {many}, {other} where the text has them. */
 export function t(key, values = {}) {
   let text = texts[key] ?? en[key] ?? key;
-  if (typeof text === "object") text = text[new Intl.PluralRules(language).select(values.n ?? 0)] ?? text.other;
+  if (typeof text === "object") text = text[plurals.select(values.n ?? 0)] ?? text.other;
   return text.replace(/\{(\w+)\}/g, (whole, name) => {
     const value = values[name];
     return value === undefined ? whole : typeof value === "number" ? number(value) : value;

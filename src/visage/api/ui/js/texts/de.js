@@ -1,5 +1,4 @@
 export default {
-  language_name: "Deutsch",
   skip: "Zum Inhalt springen", home: "visage, Startseite", nav: "Hauptnavigation", language: "Sprache",
   "nav.try": "Ausprobieren", "nav.compare": "Vergleichen", "nav.collections": "Sammlungen", "nav.status": "Status",
   theme: "Darstellung: {theme}", "theme.auto": "wie das System", "theme.light": "hell", "theme.dark": "dunkel",
@@ -29,7 +28,7 @@ export default {
   "compare.same": "Dieselbe Person", "compare.different": "Verschiedene Personen",
   "compare.same.clear": "Die Ähnlichkeit von {similarity} liegt klar über der Schwelle von {threshold}.", "compare.same.close": "Die Ähnlichkeit von {similarity} liegt knapp über der Schwelle von {threshold}: genau hinsehen.", "compare.different.clear": "Die Ähnlichkeit von {similarity} liegt klar unter der Schwelle von {threshold}.", "compare.different.close": "Die Ähnlichkeit von {similarity} liegt knapp unter der Schwelle von {threshold}: genau hinsehen.",
   "compare.scale": "Ähnlichkeit {similarity}, Schwelle {threshold}", "compare.unlike": "Unähnlich", "compare.alike": "Ähnlich",
-  "why.only": "Das einzige Gesicht", "why.largest": { one: "Das einzige Gesicht", other: "Das größte von {n} Gesichtern" },
+  "why.only": "Das einzige Gesicht", "why.largest": "Das größte von {n} Gesichtern",
   "from.request": "hier gewählt", "from.catalogue": "empfohlen für dieses Netz", "from.settings": "vom Betreiber gesetzt",
   "collections.title": "Sammlungen", "collections.lead": "Personen aufnehmen und auf anderen Bildern wiederfinden.", "collections.new": "Neue Sammlung", "collections.none": "Noch keine Sammlung", "collections.none.text": "Eine Sammlung enthält die Personen, die der Dienst wiedererkennen soll.", "collections.nodescription": "Ohne Beschreibung", "collections.drop": "Sammlung löschen", "collections.drop.what": "{name} löschen", "collections.drop.text": "„{name}“ mit {persons} Personen und {faces} Gesichtern wird endgültig gelöscht.", "collections.dropped": "{name} ist gelöscht", "collections.made": "{name} ist angelegt", "collections.name.help": "Kleine Buchstaben, Ziffern, _ und -", "collections.binding": "Die Sammlung gehört zu dem Netz, das jetzt geladen ist.", "collection.tabs": "Sammlung",
   precision: "Genauigkeit der Suche", index: "Index", "index.exact": "Genau", "index.hnsw": "HNSW (genähert)",

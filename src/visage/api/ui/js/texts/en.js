@@ -1,5 +1,4 @@
 export default {
-  language_name: "English",
   skip: "Skip to content", home: "visage, home", nav: "Main", language: "Language",
   "nav.try": "Try it", "nav.compare": "Compare", "nav.collections": "Collections", "nav.status": "Status",
   theme: "Theme: {theme}", "theme.auto": "as the system", "theme.light": "light", "theme.dark": "dark",
@@ -29,7 +28,7 @@ export default {
   "compare.same": "Same person", "compare.different": "Different persons",
   "compare.same.clear": "The similarity of {similarity} is clearly above the threshold of {threshold}.", "compare.same.close": "The similarity of {similarity} is just above the threshold of {threshold}: look twice.", "compare.different.clear": "The similarity of {similarity} is clearly below the threshold of {threshold}.", "compare.different.close": "The similarity of {similarity} is just below the threshold of {threshold}: look twice.",
   "compare.scale": "Similarity {similarity}, threshold {threshold}", "compare.unlike": "Unlike", "compare.alike": "Alike",
-  "why.only": "The only face", "why.largest": { one: "The only face", other: "The largest of {n} faces" },
+  "why.only": "The only face", "why.largest": "The largest of {n} faces",
   "from.request": "chosen here", "from.catalogue": "recommended for this network", "from.settings": "set by the operator",
   "collections.title": "Collections", "collections.lead": "Enrol people, and find them again in other pictures.", "collections.new": "New collection", "collections.none": "No collections yet", "collections.none.text": "A collection holds the people whom the service shall know again.", "collections.nodescription": "No description", "collections.drop": "Delete collection", "collections.drop.what": "Delete {name}", "collections.drop.text": "“{name}” with {persons} persons and {faces} faces will be deleted for good.", "collections.dropped": "{name} is deleted", "collections.made": "Created {name}", "collections.name.help": "Small letters, digits, _ and -", "collections.binding": "The collection is bound to the recognition network that is loaded now.", "collection.tabs": "Collection",
   precision: "Precision of the search", index: "Index", "index.exact": "Exact", "index.hnsw": "HNSW (approximate)",

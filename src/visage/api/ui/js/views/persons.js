@@ -40,7 +40,7 @@ export function persons({ collection, signal }) {
     do {
       const page = await json("GET", gallery(collection.name, "/persons"), { query: { limit: SCAN, cursor: next }, signal });
       looked += page.items.length;
-      items.push(...page.items.filter((person) => person.name?.toLowerCase().includes(name) || person.id.toLowerCase().includes(name)));
+      items.push(...page.items.filter((person) => person.name?.normalize("NFC").toLowerCase().includes(name) || person.id.toLowerCase().includes(name)));
       next = page.next;
       live.textContent = t("persons.looked", { n: looked });
     } while (next && items.length < PAGE && wanted());
