@@ -303,7 +303,7 @@ def served(folder: Path, command: Sequence[str] = ("-m", "visage", "serve"), **e
         process = subprocess.Popen([sys.executable, *command], cwd=REPO, env=env, stdout=out, stderr=out, text=True)
     try:
         url = ""
-        until = time.monotonic() + 90
+        until = time.monotonic() + 110
         while not url:
             assert process.poll() is None and time.monotonic() < until, log.read_text("utf-8")
             time.sleep(0.05)
@@ -314,7 +314,7 @@ def served(folder: Path, command: Sequence[str] = ("-m", "visage", "serve"), **e
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

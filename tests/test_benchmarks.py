@@ -168,6 +168,7 @@ def test_a_short_soak_tells_memory_and_answers(models_dir: Path) -> None:
     assert "unexpected answers" not in done.stdout
 
 
+@pytest.mark.timeout(300)
 def test_the_table_of_engines_has_a_row_a_case_and_a_ratio_an_engine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

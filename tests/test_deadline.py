@@ -107,7 +107,7 @@ def test_who_hangs_up_wakes_the_thread_that_waits_and_what_has_not_begun_does_no
         except DeadlineExceeded as error:
             told.append(type(error))
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     assert waiting.wait(30)
     deadline.cancel()

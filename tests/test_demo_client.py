@@ -25,6 +25,8 @@ from visage_client import Client, ExtractedFace, ExtractedImage
 
 SAMPLES = REPO / "misc" / "images"
 
+pytestmark = pytest.mark.timeout(300)  # the first of them in a worker waits for the service to start
+
 # What a busy machine takes for a request is no news here.
 PATIENT = {"REQUEST_TIMEOUT": "600"}
 
@@ -403,7 +405,6 @@ def test_a_file_that_cannot_be_read_fails_alone(service: Client, hopper: bytes) 
 # --- Printed elsewhere than on a terminal
 
 
-@pytest.mark.timeout(300)
 def test_piped_output_has_no_control_characters_and_eighty_columns(server: Server, folder: Path) -> None:
     shutil.copy(folder / "hopper.jpg", folder / "\x1b[31mred\n.jpg")
     command = [sys.executable, REPO / "demo_client.py", "-u", server.url, "-d", folder, "-i", "1"]
