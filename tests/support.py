@@ -303,7 +303,7 @@ def served(folder: Path, command: Sequence[str] = ("-m", "visage", "serve"), **e
         process = subprocess.Popen([sys.executable, *command], cwd=REPO, env=env, stdout=out, stderr=out, text=True)
     try:
         url = ""
-        until = time.monotonic() + 110
+        until = time.monotonic() + 250  # pytest ends most tests before that
         while not url:
             assert process.poll() is None and time.monotonic() < until, log.read_text("utf-8")
             time.sleep(0.05)
