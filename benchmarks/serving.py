@@ -38,7 +38,7 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(120)
         self._log.unlink()
 
     def rss(self) -> float:
@@ -47,7 +47,8 @@ class Service:
 
     def _wait(self) -> str:
         while self.process.poll() is None:
-            for line in self._log.read_text("utf-8").splitlines():
+            whole = self._log.read_text("utf-8").rpartition("\n")[0]  # the last line may be being written just now
+            for line in whole.splitlines():
                 event = str(json.loads(line)["event"])
                 if event.startswith("visage is ready: "):
                     return event.split()[3]

@@ -84,7 +84,7 @@ def _round(url: str, kinds: list[str], shown: dict[str, bytes], seen: collection
     lock = threading.Lock()
 
     def work() -> None:
-        with httpx.Client(timeout=120) as client:
+        with httpx.Client(timeout=600) as client:
             while True:
                 with lock:
                     if not waiting:

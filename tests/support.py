@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -63,6 +64,21 @@ ACCEPTED = {"ACCEPT_LICENCES": ",".join(LICENCES)}
 def settings_of(**environ: str) -> Settings:
     """Settings from exactly these variables; engines are raced only where a test says so."""
     return Settings.load({"INFERENCE_BACKEND": "onnx", **environ})[0]
+
+
+def own_address() -> str:
+    """An address of this machine that no other process of the tests uses.
+
+    A port that was free there, or was closed, is not taken by a test that runs at the same time.
+    """
+    pid = os.getpid()
+    return f"127.{64 + (pid >> 16) % 64}.{pid >> 8 & 255}.{pid & 255}"
+
+
+def threads_since(before: Collection[threading.Thread]) -> list[threading.Thread]:
+    """Those that were begun since and go on; not those that an event loop, be it another test's, keeps for more work."""
+    begun = (thread for thread in threading.enumerate() if thread not in before)
+    return [thread for thread in begun if not thread.name.startswith(("asyncio_", "AnyIO"))]
 
 
 def b64(data: bytes) -> str:
@@ -253,7 +269,8 @@ def constant_client(*, runtime: Mapping[str, Any] | None = None, **environ: str)
         yield client
 
 
-def wait_ready(ready: Any, seconds: float = 30) -> None:
+def wait_ready(ready: Any, seconds: float = 90) -> None:
+    """Until it is so; only a fault takes so many seconds, however busy the machine is."""
     until = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < until, f"not ready within {seconds} s"
@@ -286,18 +303,18 @@ def served(folder: Path, command: Sequence[str] = ("-m", "visage", "serve"), **e
         process = subprocess.Popen([sys.executable, *command], cwd=REPO, env=env, stdout=out, stderr=out, text=True)
     try:
         url = ""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 250  # pytest ends most tests before that
         while not url:
             assert process.poll() is None and time.monotonic() < until, log.read_text("utf-8")
             time.sleep(0.05)
-            for line in log.read_text("utf-8").splitlines():
-                if "visage is ready: " in line:
+            for line in log.read_text("utf-8").splitlines(keepends=True):
+                if "visage is ready: " in line and line.endswith("\n"):  # it may be being written just now
                     url = json.loads(line)["event"].split("ready: ")[1].split()[0]
         yield Server(process, url, log)
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

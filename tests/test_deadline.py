@@ -1,6 +1,5 @@
 import asyncio
 import threading
-import time
 from concurrent.futures import Future
 
 import pytest
@@ -90,25 +89,29 @@ def test_a_timer_of_the_event_loop_never_rings_before_the_deadline_is_over(secon
 
 
 def test_who_hangs_up_wakes_the_thread_that_waits_and_what_has_not_begun_does_not_begin() -> None:
-    deadline, waiting = Deadline(60), threading.Event()
+    deadline, waiting = Deadline(100), threading.Event()
+
+    class Awaited(Future[int]):
+        def result(self, timeout: float | None = None) -> int:
+            waiting.set()
+            return super().result(timeout)
+
     begun: Future[int] = Future()
     begun.set_running_or_notify_cancel()
-    queued: Future[int] = Future()
+    queued = Awaited()
     told: list[type[BaseException]] = []
 
     def wait() -> None:
-        waiting.set()
         try:
             deadline.wait([queued, begun])
         except DeadlineExceeded as error:
             told.append(type(error))
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
-    waiting.wait(10)
-    time.sleep(0.02)
+    assert waiting.wait(30)
     deadline.cancel()
-    thread.join(10)
+    thread.join(60)
 
     assert told == [DeadlineExceeded]
     assert queued.cancelled() and not begun.cancelled()

@@ -13,6 +13,8 @@ from tests.runnable import EVERY
 from tests.support import REPO
 from visage.backends import ORACLE
 
+pytestmark = pytest.mark.timeout(600)  # processes that load and compile networks
+
 every_backend = pytest.mark.parametrize("backend", EVERY)
 
 EXAMPLES = REPO / "misc" / "examples"
@@ -23,7 +25,7 @@ def run(models: Path, name: str, *words: object, status: int = 0, backend: str =
     env = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(REPO / "src")}
     env |= {"MODELS_DIR": str(models), "INFERENCE_BACKEND": backend}
     command = [sys.executable, str(EXAMPLES / name), *map(str, words)]
-    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=250)
     assert done.returncode == status, done.stderr
     return done.stdout.splitlines()
 

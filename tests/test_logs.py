@@ -40,7 +40,7 @@ def lines() -> Any:
     def run(level: str, form: str) -> list[str]:
         if (level, form) not in told:
             done = subprocess.run(
-                [sys.executable, "-c", PROGRAM, level, form], capture_output=True, text=True, check=True, timeout=60
+                [sys.executable, "-c", PROGRAM, level, form], capture_output=True, text=True, check=True, timeout=100
             )
             assert done.stdout == ""
             told[level, form] = done.stderr.splitlines()

@@ -16,6 +16,7 @@ from tests.support import (
     ConstantLandmarks,
     ConstantMasks,
     opener_of,
+    threads_since,
 )
 from visage.deadline import Deadline
 from visage.errors import ModelUnavailable
@@ -84,7 +85,7 @@ async def house_of(**how: Any) -> AsyncIterator[House]:
 
 
 def later() -> Deadline:
-    return Deadline(30)
+    return Deadline(100)
 
 
 @pytest.mark.parametrize(
@@ -174,19 +175,14 @@ def test_the_threads_of_a_network_end_when_it_is_unloaded() -> None:
     async def work() -> None:
         before = set(threading.enumerate())
         async with house_of() as house:
-            assert len(mine(before)) == 7
+            assert len(threads_since(before)) == 7
             await house.rest()
-            assert mine(before) == []
+            assert threads_since(before) == []
             async with house.rack.lent(ExtractOptions(), later()):
-                assert len(mine(before)) == 2
-        assert mine(before) == []
+                assert len(threads_since(before)) == 2
+        assert threads_since(before) == []
 
     asyncio.run(work())
-
-
-def mine(before: set[threading.Thread]) -> list[threading.Thread]:
-    """The batchers' threads; the event loop's own stay for other work."""
-    return [t for t in threading.enumerate() if t not in before and not t.name.startswith("asyncio")]
 
 
 class Marked:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.attributes import aged, softmaxed, toned
 from tests.networks import Embedder, Layout, dense, heads, scrfd_heads
-from tests.support import REPO, models_folder, settings_of
+from tests.support import REPO, models_folder, settings_of, threads_since
 from visage import runtime
 from visage.backends.base import Asking, Largest, Means
 from visage.choice import choose
@@ -52,7 +52,7 @@ def opened(**environ: str) -> Runtime:
 
 
 def faces(runtime: Runtime, image: Image, options: ExtractOptions) -> ImageFaces:
-    return asyncio.run(runtime.service.faces(image, options, Deadline(60)))
+    return asyncio.run(runtime.service.faces(image, options, Deadline(100)))
 
 
 def closed(runtime: Runtime) -> None:
@@ -440,10 +440,10 @@ def test_without_a_default_a_recogniser_answers_where_it_is_named(tmp_path: Path
 def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
     environ = _several(tmp_path)
     shutil.copyfile(tmp_path / "od.onnx", Path(environ["MODELS_DIR"]) / "onnx/other_embedder/other_embedder.onnx")
-    before = set(threading.enumerate())
+    before = threading.enumerate()
     with pytest.raises(GraphRejected, match=r"one output \(N, D\)"):
         opened(**environ)
-    assert set(threading.enumerate()) <= before
+    assert threads_since(before) == []
 
 
 def test_idle_networks_are_unloaded_and_answer_the_same_when_they_are_needed_again(tmp_path: Path) -> None:
@@ -453,11 +453,11 @@ def test_idle_networks_are_unloaded_and_answer_the_same_when_they_are_needed_aga
 
     async def work() -> None:
         ask = runtime.service.faces
-        before = await ask(picture, options, Deadline(60))
+        before = await ask(picture, options, Deadline(100))
         await asyncio.sleep(0.02)
         await runtime.service.rack.rest()
         assert not any(network.in_memory for network in runtime.service.rack.standing())
-        after = await asyncio.gather(*(ask(picture, options, Deadline(60)) for _ in range(6)))
+        after = await asyncio.gather(*(ask(picture, options, Deadline(100)) for _ in range(6)))
         for again in after:
             for one, other in zip(before.faces, again.faces, strict=True):
                 assert one.embedding and other.embedding
@@ -722,13 +722,14 @@ for picture in pictures:
     for threshold in (0.05, 0.6, 1.0):
         for more in ({}, {"limit_faces": 1}, {"min_face_size": 20}, {"max_size": (320, 256)}, {"crops": True}):
             options = ExtractOptions(threshold, **{"embedding": threshold > 0.1, "limit_faces": 4, **more})
-            counts.append(len(faces(picture, options, Deadline(60)).faces))
+            counts.append(len(faces(picture, options, Deadline(100)).faces))
 after = compiled()
 asyncio.run(runtime.aclose())
 print(json.dumps({"before": before, "after": after, "faces": max(counts)}))
 """
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("pair", ["the embedded pair", "a pair shaped like SCRFD and ArcFace"])
 def test_nothing_compiles_on_a_request_fault_04_fault_29(models_dir: Path, tmp_path: Path, pair: str) -> None:
     if pair == "the embedded pair":
@@ -739,7 +740,7 @@ def test_nothing_compiles_on_a_request_fault_04_fault_29(models_dir: Path, tmp_p
         environ |= {"MAX_SIZE": "320,320", "DET_EXTRA_SIZES": "128,96x64"}
     command = [sys.executable, "-c", _REQUESTS, str(REPO / "misc" / "images" / "grace_hopper.jpg")]
     env = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(REPO / "src"), **environ}
-    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
 

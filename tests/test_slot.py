@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from visage.deadline import Deadline
 from visage.errors import DeadlineExceeded, GraphRejected, ModelUnavailable, Overloaded
 from visage.slot import Slot
 
-HANG = 30  # seconds; only ever reached by a fault
+HANG = 60  # seconds; only ever reached by a fault
 
 
 def later() -> Deadline:
@@ -238,10 +239,10 @@ def test_it_is_opened_and_closed_on_threads_and_each_is_logged(caplog: pytest.Lo
         assert threading.get_ident() not in store.threads and store.threads
 
     in_loop(work)
-    said = [record.getMessage() for record in caplog.records]
+    said = [record.getMessage() for record in caplog.records if record.name == "visage.slot"]
     assert len(said) == 3
-    assert said[0].startswith("thing was not used for 10 s: unloaded, 0.0")
-    assert said[1].startswith("thing loaded again, 0.0") and said[1].endswith(" s")
+    assert re.fullmatch(r"thing was not used for 10 s: unloaded, \d+\.\d\d s", said[0])
+    assert re.fullmatch(r"thing loaded again, \d+\.\d\d s", said[1])
 
 
 def test_memory_is_given_back_after_both(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ class TritonServer:
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, seconds: float = 60) -> None:
+    def wait_ready(self, seconds: float = 90) -> None:
         until = time.monotonic() + seconds
         while True:
             try:
@@ -112,7 +112,7 @@ class TritonServer:
 
     def asked(self, method: str, request: Any) -> Any:
         with grpc.insecure_channel(self.address) as channel:
-            return getattr(GRPCInferenceServiceStub(channel), method)(request, timeout=2)
+            return getattr(GRPCInferenceServiceStub(channel), method)(request, timeout=30)
 
     def batches(self, model: str) -> dict[int, int]:
         """How often the server ran the network on so many pictures at once."""
@@ -132,7 +132,7 @@ class TritonServer:
         else:
             self._process.terminate()
         try:
-            self._process.wait(30)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -55,8 +55,8 @@ def gauge(metrics: str, name: str) -> float:
 
 @asynccontextmanager
 async def opened(app: FastAPI) -> AsyncIterator[FastAPI]:
-    """The application with its lifespan run, ready."""
-    async with app.router.lifespan_context(app), asyncio.timeout(30):
+    """The application with its lifespan run, ready; what is done with it is within the limit, too."""
+    async with app.router.lifespan_context(app), asyncio.timeout(100):
         while app.state.visage.runtime is None:
             await asyncio.sleep(0.005)
         yield app

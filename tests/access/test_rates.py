@@ -1,5 +1,8 @@
 import multiprocessing
+import time
 from pathlib import Path
+
+import pytest
 
 from visage.access.rates import Buckets
 
@@ -59,14 +62,17 @@ def _taken(folder: Path, wanted: int, taken: "multiprocessing.Queue[int]") -> No
     taken.put(sum(buckets.take("k1", 100) == 0 for _ in range(wanted)))
 
 
+@pytest.mark.timeout(300)
 def test_processes_share_a_bucket(tmp_path: Path) -> None:
+    started = time.monotonic()
     context = multiprocessing.get_context("spawn")
     taken = context.Queue()
     workers = [context.Process(target=_taken, args=(tmp_path, 200, taken)) for _ in range(3)]
     for worker in workers:
         worker.start()
-    total = sum(taken.get(timeout=60) for _ in workers)
+    total = sum(taken.get(timeout=200) for _ in workers)
     for worker in workers:
         worker.join(60)
-    # A minute's worth, and what came in the seconds that starting took.
-    assert 100 <= total <= 200
+    # A minute's worth, and what came in the seconds that starting took, however many these were.
+    came = 100 * (time.monotonic() - started) / 60
+    assert 100 <= total <= 101 + came

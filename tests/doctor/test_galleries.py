@@ -92,5 +92,7 @@ def test_milvus_is_told_where_it_keeps_the_galleries(monkeypatch: pytest.MonkeyP
         port = listening.getsockname()[1]
         (there,) = found(MILVUS_URI=f"http://127.0.0.1:{port}")
         assert there.verdict == "good" and there.what == f"127.0.0.1:{port} listens"
-    (gone,) = found(MILVUS_URI=f"http://127.0.0.1:{port}")
+    with socket.socket() as held:  # nobody listens there, and nobody else can begin to
+        held.bind(("127.0.0.1", 0))
+        (gone,) = found(MILVUS_URI=f"http://127.0.0.1:{held.getsockname()[1]}")
     assert gone.verdict == "doubtful" and "503" in gone.remedy

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from tests.support import REPO
+from tests.support import REPO, own_address
 from visage.doctor import machine
 from visage.doctor.container import Limits
 from visage.doctor.finding import Finding
@@ -76,14 +76,15 @@ def test_no_place_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_port_that_is_taken_is_told() -> None:
+    host = own_address()  # once it is free again, nobody else takes it
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind((host, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        found = only(list(machine.port("127.0.0.1", port)))
-    assert found.verdict == "bad" and found.what.startswith(f"HOST=127.0.0.1 PORT={port} cannot be had: ")
+        found = only(list(machine.port(host, port)))
+    assert found.verdict == "bad" and found.what.startswith(f"HOST={host} PORT={port} cannot be had: ")
     assert found.remedy.startswith("choose another PORT")
-    assert only(list(machine.port("127.0.0.1", port))).verdict == "good"
+    assert only(list(machine.port(host, port))).verdict == "good"
 
 
 def test_an_address_of_another_machine_is_told() -> None:

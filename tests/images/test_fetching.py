@@ -55,7 +55,7 @@ class Web:
 @contextmanager
 def serving(context: ssl.SSLContext | None = None) -> Iterator[Web]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 30
+        timeout = 100
 
         def do_GET(self) -> None:
             web.seen.append((self.path, dict(self.headers)))
@@ -100,7 +100,7 @@ def fetch(
     *urls: str,
     allow: tuple[str, ...] = ("127.0.0.0/8",),
     limit: int = 1000,
-    seconds: float = 30,
+    seconds: float = 100,
     own: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
@@ -194,7 +194,7 @@ def test_a_declared_length_past_the_limit_is_refused_before_the_body_comes(web: 
         request.send_response(200)
         request.send_header("Content-Length", "1001")
         request.end_headers()
-        web.released.wait(30)  # the body never comes
+        web.released.wait(100)  # the body never comes
 
     web.answers["/a"] = answer
     with pytest.raises(ImageTooLarge):

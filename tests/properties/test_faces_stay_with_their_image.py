@@ -106,7 +106,7 @@ def test_fault_01_each_face_stays_with_its_image_whatever_is_filtered(
     album.pictures = {picture.grey: picture for picture in pictures}
     limit, least = how
     options = ExtractOptions(limit_faces=limit, min_face_size=least)
-    outcomes = asyncio.run(service.extract([picture.file() for picture in pictures], options, Deadline(60)))
+    outcomes = asyncio.run(service.extract([picture.file() for picture in pictures], options, Deadline(100)))
     for outcome, picture in zip(outcomes, pictures, strict=True):
         check(outcome.result, picture, limit, least)
 
@@ -121,7 +121,7 @@ def test_fault_01_requests_that_share_batches_keep_their_own_filters(
 
     async def all_at_once() -> list[list[object]]:
         requests = (
-            service.extract(files, ExtractOptions(limit_faces=limit, min_face_size=least), Deadline(60))
+            service.extract(files, ExtractOptions(limit_faces=limit, min_face_size=least), Deadline(100))
             for limit, least in wishes
         )
         return [[outcome.result for outcome in outcomes] for outcomes in await asyncio.gather(*requests)]
