@@ -28,9 +28,7 @@ def mapped(folder: Path) -> list[str]:
     return sorted({line.split("/")[-1] for line in lines if str(folder) in line and ".rows" in line})
 
 
-def test_searches_go_on_while_a_drop_waits_for_another_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_searches_go_on_while_a_drop_waits_for_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 100.0)  # the drop is not to give up before the search is answered
     with opened(tmp_path) as kept:
         kept.create(new())
