@@ -180,6 +180,7 @@ def test_a_request_inside_is_answered_before_the_process_ends(models_dir: Path, 
         wait_ready(lambda: gauge(metrics(server), "visage_requests_inside") == 1)  # until its last byte comes
         server.process.send_signal(signal.SIGTERM)
         wait_ready(lambda: not is_listening(server))
+        time.sleep(2)  # a caller who is slow has the time for it, too
         caller.send(body[-1:])
         answer = caller.getresponse()
         assert [len(image["faces"]) >= 20 for image in json.load(answer)["data"]] == [True] * 3
@@ -317,6 +318,7 @@ def test_worker_processes_ask_for_the_same_keys_and_share_a_keys_rate(tmp_path: 
         return httpx.get(f"{url}/info", headers=shown, timeout=60).status_code  # a connection each
 
     with served(tmp_path, **environ) as server:
+        wait_ready(lambda: sum("visage is ready" in line["event"] for line in lines(server)) >= 2, 90)
         began = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
             statuses = list(pool.map(asked, [server.url] * 40))
