@@ -148,7 +148,8 @@ def test_a_graph_is_built_where_no_transaction_waits_for_it(tmp_path: Path, monk
 def test_writers_do_not_wait_for_a_reader_whom_compacting_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = SimpleNamespace(monotonic=lambda: clock.now, time=time.time, sleep=time.sleep, now=0.0)
+    clock = SimpleNamespace(now=0.0, time=time.time, sleep=time.sleep)
+    clock.monotonic = lambda: clock.now
     monkeypatch.setattr(upkeep, "time", clock)  # compacting gives up when the test says so
     monkeypatch.setattr(database, "_BUSY_SECONDS", 40.0)
     tried = threading.Event()

@@ -27,12 +27,14 @@ class Broken(Refused):
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The connection's time: it passes where somebody sleeps, and so is the same on every machine."""
 
-    def sleep(seconds: float) -> None:
-        clock.now += seconds
+    made = SimpleNamespace(now=100.0)
 
-    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now, sleep=sleep)
-    monkeypatch.setattr("visage.search.milvus.connection.time", clock)
-    return clock
+    def sleep(seconds: float) -> None:
+        made.now += seconds
+
+    made.monotonic, made.sleep = lambda: made.now, sleep
+    monkeypatch.setattr("visage.search.milvus.connection.time", made)
+    return made
 
 
 def test_what_fails_is_tried_again_while_there_is_time(clock: SimpleNamespace) -> None:
