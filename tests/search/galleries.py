@@ -1,6 +1,7 @@
 """Vectors and enrolments that tests make."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,28 @@ def opened(folder: Path, **options: Any) -> Iterator[EmbeddedStore]:
         yield store
     finally:
         store.close()
+
+
+def comes(true: Callable[[], bool], seconds: float = 60) -> bool:
+    """Whether it is so before long. The limit is for what never comes: a busy machine takes its time."""
+    until = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def holding(folder: Path, text: bytes) -> list[str]:
+    """The files in which this is; one that goes while they are read holds nothing."""
+    found = []
+    for path in folder.iterdir():
+        try:
+            if path.is_file() and text in path.read_bytes():
+                found.append(path.name)
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def new(name: str = "staff", **others: Any) -> NewCollection:

@@ -198,7 +198,7 @@ def drip(data: bytes, size: int, pause: float) -> Answer:
 
 def hang(exchange: Exchange) -> None:
     """Nothing more, until the test is over."""
-    exchange.server.closing.wait(60)
+    exchange.server.closing.wait(600)
 
 
 def gzipped(data: bytes) -> Answer:

@@ -16,6 +16,7 @@ import tenacity.nap
 from tests.zoo.bad_server import (
     Answer,
     BadServer,
+    Exchange,
     drip,
     endless,
     gzipped,
@@ -34,7 +35,8 @@ from visage.zoo.patience import Patience
 DATA = random.Random(1).randbytes(100_000)
 OTHER = random.Random(2).randbytes(100_000)
 
-QUICK = Patience(connect=2, silence=5, slowest=1, window=60, attempts=3, first_pause=0.001, longest_pause=0.01)
+# Tried again at once; but what it takes for silence is longer than any thread of a busy machine is held back.
+QUICK = Patience(connect=60, silence=60, slowest=1, window=600, attempts=3, first_pause=0.001, longest_pause=0.01)
 
 
 class Told:
@@ -343,14 +345,16 @@ def test_it_waits_as_long_as_the_server_asks_within_reason(
     assert len(pauses) == 1 and low <= pauses[0] <= high
 
 
-@pytest.mark.parametrize(("ahead", "low", "high"), [(20, 15, 20), (-20, 0, 0)])
+@pytest.mark.parametrize(("ahead", "pause"), [(20, 20), (-20, 0)])
 def test_it_waits_until_the_date_that_the_server_names(
-    server: BadServer, tmp_path: Path, pauses: list[float], ahead: float, low: float, high: float
+    server: BadServer, tmp_path: Path, pauses: list[float], ahead: float, pause: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    date = email.utils.formatdate(time.time() + ahead, usegmt=True)
+    now = 1_800_000_000.0
+    monkeypatch.setattr(download_module, "time", SimpleNamespace(time=lambda: now, monotonic=time.monotonic))
+    date = email.utils.formatdate(now + ahead, usegmt=True)
 
     assert fetch(server.at("/a", status(503, Retry_After=date), whole(DATA)), tmp_path, Patience()) == DATA
-    assert len(pauses) == 1 and low <= pauses[0] <= high
+    assert pauses == [pause]
 
 
 def test_it_waits_longer_each_time(server: BadServer, tmp_path: Path, pauses: list[float]) -> None:
@@ -399,10 +403,11 @@ def test_a_web_page_is_no_file(server: BadServer, tmp_path: Path) -> None:
 
 
 def test_nobody_at_the_address_is_tried_again_and_told(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.socket() as taken:  # and so nobody else's meanwhile, but nobody listens
+        taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
 
-    assert "refused" in fails(f"http://127.0.0.1:{port}/a", tmp_path)
+        assert "refused" in fails(f"http://127.0.0.1:{port}/a", tmp_path)
 
 
 # -- slowness -----------------------------------------------------------------------------------------------------
@@ -412,13 +417,20 @@ def test_a_server_that_falls_silent_is_told_and_gone_on_with(server: BadServer, 
     quick = Patience(silence=0.3, attempts=2, first_pause=0.001)
 
     assert "fell silent" in fails(server.at("/never", hang), tmp_path, quick)
-    assert fetch(server.at("/a", cut(50_000, then=hang), whole(DATA)), tmp_path, quick) == DATA
-    assert server.ranges()[-1] == "bytes=50000-"
+
+    def silent_at_half(exchange: Exchange) -> None:
+        """Until that much has come: a busy machine may be silent before."""
+        came = part(tmp_path).exists() and part(tmp_path).stat().st_size >= 50_000
+        (whole(DATA) if came else cut(50_000, then=hang))(exchange)
+
+    patient = Patience(silence=0.5, attempts=50, first_pause=0.001, longest_pause=0.01)
+    assert fetch(server.at("/a", silent_at_half), tmp_path, patient) == DATA
+    assert "bytes=50000-" in server.ranges()
 
 
 def test_a_drip_is_given_up_although_it_comes_further(server: BadServer, tmp_path: Path) -> None:
     quick = Patience(slowest=100_000, window=0.05, attempts=3, first_pause=0.001)
-    url = server.at("/a", drip(DATA, 100, 0.01))
+    url = server.at("/a", drip(DATA, 100, 0.05))
 
     assert "slower than 97.7 KiB a second" in fails(url, tmp_path, quick)
     assert len(server.log) == 3

@@ -37,9 +37,10 @@ def test_a_length_that_is_unknown_is_not_made_up(
     assert caplog.messages == ["tiny: 2.5 MB"]
 
 
-def test_what_is_quick_is_not_talked_about(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_quick_is_not_talked_about(clock: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), metered("tiny") as meter:
         meter(1, 2)
+        clock.seconds += 9
         meter(2, 2)
     assert caplog.messages == []
 

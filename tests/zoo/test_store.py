@@ -235,7 +235,7 @@ def _die_at(step: int, models: Path, packages: str, fields: dict[str, Any]) -> N
 
 def _prepare_into(models: Path, packages: str, gate: Any, answers: Any) -> None:
     sys.path.insert(0, packages)
-    gate.wait(60)
+    gate.wait(200)
     try:
         answers.put(Store(Fetching(models)).prepare(entry()).sha256)
     except ModelFileError as error:
@@ -245,6 +245,7 @@ def _prepare_into(models: Path, packages: str, gate: Any, answers: Any) -> None:
 SPAWN = multiprocessing.get_context("spawn")
 
 
+@pytest.mark.timeout(600)  # ten processes start
 def test_a_crash_between_any_two_steps_never_leaves_half_a_model(source: Path, tmp_path: Path) -> None:
     packages = str(source.parent.parent)
     # A copy of its own first: sync, rename, sync, rename (of the note); then the draft's rename and the same of the prepared form.
@@ -254,7 +255,7 @@ def test_a_crash_between_any_two_steps_never_leaves_half_a_model(source: Path, t
     for process in processes:
         process.start()
     for process in processes:
-        process.join(100)
+        process.join(500)
     assert [process.exitcode for process in processes] == [77] * 9 + [0]
 
     for step in steps:
@@ -269,13 +270,14 @@ def test_a_crash_between_any_two_steps_never_leaves_half_a_model(source: Path, t
         assert files(store) <= {"tiny.onnx", "tiny.json", "tiny.prepared.onnx", "tiny.prepared.json", ".lock"}
 
 
+@pytest.mark.timeout(600)
 def test_two_processes_that_prepare_at_once_both_succeed_with_one_file(source: Path, store: Store) -> None:
     gate, answers = SPAWN.Barrier(2), SPAWN.Queue()
     arguments = (store.folder, str(source.parent.parent), gate, answers)
     processes = [SPAWN.Process(target=_prepare_into, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
-    got = [answers.get(timeout=100) for _ in processes]
+    got = [answers.get(timeout=300) for _ in processes]
     for process in processes:
         process.join(100)
 

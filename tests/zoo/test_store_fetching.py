@@ -330,20 +330,21 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def _pull(models: Path, wanted: Entry, gate: Any, answers: Any) -> None:
-    gate.wait(60)
+    gate.wait(200)
     try:
         answers.put(store_of(models).prepare(wanted).sha256)
     except ModelFileError as error:
         answers.put(repr(error))
 
 
+@pytest.mark.timeout(600)
 def test_two_processes_that_pull_at_once_fetch_once(server: BadServer, store: Store, weights: bytes) -> None:
     wanted = entry(server.at("/a", whole(weights, then=lambda _: time.sleep(0.2))), rewrites=("dynamic_batch",))
     gate, answers = SPAWN.Barrier(2), SPAWN.Queue()
     processes = [SPAWN.Process(target=_pull, args=(store.folder, wanted, gate, answers)) for _ in range(2)]
     for process in processes:
         process.start()
-    assert [answers.get(timeout=100) for _ in processes] == [sha256(weights)] * 2
+    assert [answers.get(timeout=300) for _ in processes] == [sha256(weights)] * 2
     for process in processes:
         process.join(100)
 
@@ -356,15 +357,16 @@ import sys, time
 from pathlib import Path
 from visage.zoo import preparing
 from visage.zoo.catalogue import Entry
+from visage.zoo.patience import Patience
 from visage.zoo.sources import Fetching
 from visage.zoo.store import Store
 
 if "stop" in sys.argv:
     def prove(*_):
         print("proving", flush=True)
-        time.sleep(100)
+        time.sleep(600)
     preparing._prove = prove
-Store(Fetching(Path(sys.argv[1]))).prepare(Entry.model_validate_json(sys.argv[2]))
+Store(Fetching(Path(sys.argv[1]), patience=Patience(silence=600))).prepare(Entry.model_validate_json(sys.argv[2]))
 """
 
 
@@ -380,11 +382,12 @@ def starting(store: Store, wanted: Entry, *how: str) -> Iterator[subprocess.Pope
             process.send_signal(signal.SIGKILL)
 
 
+@pytest.mark.timeout(300)
 def test_a_start_that_was_killed_in_a_download_is_gone_on_with(server: BadServer, store: Store, weights: bytes) -> None:
     url = server.at("/a", whole(weights, until=70_000, then=hang), whole(weights))
     wanted = entry(url, sha256=sha256(weights))
     part = store.path("tiny").with_name(".tiny-0.download.part")
-    until = time.monotonic() + 60
+    until = time.monotonic() + 200
     with starting(store, wanted):
         while not (part.exists() and part.stat().st_size >= 65_536):  # the rest may wait in a buffer
             assert time.monotonic() < until
@@ -396,6 +399,7 @@ def test_a_start_that_was_killed_in_a_download_is_gone_on_with(server: BadServer
     assert left(store) == COMPLETE
 
 
+@pytest.mark.timeout(300)
 def test_a_start_that_was_killed_while_preparing_is_begun_anew(server: BadServer, store: Store, weights: bytes) -> None:
     wanted = entry(server.at("/a", whole(weights)), rewrites=("dynamic_batch",))
     with starting(store, wanted, "stop") as process:

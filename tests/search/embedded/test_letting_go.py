@@ -3,14 +3,15 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.search.galleries import DIMENSION, enrolment, ids, many, new, opened, unit
+from tests.search.galleries import DIMENSION, comes, enrolment, holding, ids, many, new, opened, unit
 from visage.errors import StoreUnavailable
 from visage.search.base import Question
 from visage.search.embedded import EmbeddedStore, database, store, upkeep
@@ -21,40 +22,37 @@ from visage.search.embedded.records import find
 from visage.search.embedded.segment import encode
 
 
-def comes(true: Callable[[], bool], seconds: float = 20) -> bool:
-    until = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def mapped(folder: Path) -> list[str]:
     """The files of the image that this process maps."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     return sorted({line.split("/")[-1] for line in lines if str(folder) in line and ".rows" in line})
 
 
-def holding(folder: Path, text: bytes) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_file() and text in path.read_bytes()]
-
-
-def test_searches_go_on_while_a_drop_waits_for_another_process(tmp_path: Path) -> None:
+def test_searches_go_on_while_a_drop_waits_for_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 100.0)  # the drop is not to give up before the search is answered
     with opened(tmp_path) as kept:
         kept.create(new())
         kept.create(new("old"))
         kept.enrol("staff", many(unit(5)))
+        ids(kept, unit(5)[2], top=1)  # the first search compiles, for a while
+        begun = threading.Event()
+        write = kept._writer.do
+
+        def noted(work: Any, **how: Any) -> Any:
+            begun.set()
+            return write(work, **how)
+
+        monkeypatch.setattr(kept._writer, "do", noted)
         holder = sqlite3.connect(tmp_path / "galleries.sqlite", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         dropping = threading.Thread(target=kept.drop, args=("old",))
         dropping.start()
         found: list[str] = []
         searching = threading.Thread(target=lambda: found.extend(ids(kept, unit(5)[2], top=1)))
-        time.sleep(0.2)  # for the drop to begin
+        waits = begun.wait(30)
         searching.start()
-        searching.join(5)
-        waits, answered = dropping.is_alive(), not searching.is_alive()
+        searching.join(30)
+        waits, answered = waits and dropping.is_alive(), not searching.is_alive()
         holder.execute("ROLLBACK")
         holder.close()
         dropping.join()
@@ -125,6 +123,7 @@ def test_a_graph_answers_for_rows_that_were_there_a_moment_ago() -> None:
 
 def test_a_graph_is_built_where_no_transaction_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("faiss")
+    monkeypatch.setattr(upkeep, "_LOOK_EVERY", 600.0)  # it reads, and that would be a transaction, too
     monkeypatch.setattr(store, "MOST_ADDED", 100)
     busy: list[int] = []
     added = Graph._add
@@ -149,7 +148,18 @@ def test_a_graph_is_built_where_no_transaction_waits_for_it(tmp_path: Path, monk
 def test_writers_do_not_wait_for_a_reader_whom_compacting_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "_CHECKPOINT_SECONDS", 3.0)
+    clock = SimpleNamespace(now=0.0, time=time.time, sleep=time.sleep)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(upkeep, "time", clock)  # compacting gives up when the test says so
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 40.0)
+    tried = threading.Event()
+    attempt = upkeep._is_log_emptied
+
+    def noted(connection: sqlite3.Connection) -> bool:
+        tried.set()
+        return attempt(connection)
+
+    monkeypatch.setattr(upkeep, "_is_log_emptied", noted)
     with opened(tmp_path) as kept:
         kept.create(new())
         kept.enrol("staff", many(unit(20)))
@@ -167,14 +177,17 @@ def test_writers_do_not_wait_for_a_reader_whom_compacting_waits_for(
 
         compacting = threading.Thread(target=compact)
         compacting.start()
-        slowest = 0.0
-        for i in range(5):
-            time.sleep(0.2)
-            began = time.monotonic()
-            kept.enrol("staff", [enrolment(f"new{i}")])
-            slowest = max(slowest, time.monotonic() - began)
-        assert compacting.is_alive() and slowest < 2
-        compacting.join()
+        try:
+            for i in range(5):
+                tried.clear()
+                assert tried.wait(30)  # again and again, with room for writers in between
+                began = time.monotonic()
+                kept.enrol("staff", [enrolment(f"new{i}")])
+                assert time.monotonic() - began < 20  # not as long as SQLite would wait for the reader
+            assert compacting.is_alive()
+        finally:
+            clock.now += upkeep._CHECKPOINT_SECONDS
+            compacting.join(60)
         assert "a reader of the galleries that does not end" in str(failed[0])
         reader.close()
         kept.compact()

@@ -138,5 +138,5 @@ class Gallery(RuleBasedStateMachine):
             assert all(np.array_equal(VECTORS[int(face[1:])], vector) for face, vector in exported.items())
 
 
-TestGallery = Gallery.TestCase
+TestGallery = pytest.mark.timeout(600)(Gallery.TestCase)  # some thousand commits to the disk
 TestGallery.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)

@@ -43,19 +43,17 @@ def test_what_was_acknowledged_is_there_after_kill_9_and_nothing_is_half(tmp_pat
     chance = random.Random(6)
     with opened(tmp_path) as store:
         store.create(new())
-        total = 0
         for round_ in range(rounds):
             who = f"r{round_}"
             worker = worker_in(tmp_path, who, 0, 1_000_000, chance.choice([1, 5, 50]))
-            assert worker.ready.wait(60)
+            worker.begun.wait(200)  # else a busy machine has nothing acknowledged that could be lost
             time.sleep(chance.uniform(0.02, 0.6))
             worker.kill()
+            assert worker.acknowledged
             hold_whole(store, who, worker.acknowledged)
             assert worker.said == []
-            total += len(worker.acknowledged)
             if round_ % 10 == 2:
                 store.compact()
-        assert total > 0
         faces = store.collection("staff").faces
         assert faces == sum(1 for _ in store.export("staff")) == len({face.id for _, face, _ in store.export("staff")})
 

@@ -1,5 +1,4 @@
 import sqlite3
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.search.galleries import DIMENSION, ids, many, new, opened, unit
+from tests.search.galleries import DIMENSION, comes, holding, ids, many, new, opened, unit
 from visage.errors import StoreUnavailable
 from visage.search.base import Precision, Question
 from visage.search.embedded import EmbeddedStore, image, upkeep
@@ -108,14 +107,14 @@ def test_after_compacting_no_byte_of_a_deleted_vector_is_in_any_file(
         store._upkeep.fold("staff", at_once=True)
         other.search("staff", vectors[:1], Question())
         marks = _marks(tmp_path, vectors, precision)
-        assert all(_holders(tmp_path, mark) for mark in marks.values())
+        assert all(holding(tmp_path, mark) for mark in marks.values())
         if how == "drop":
             store.drop("staff")
         for i in range(0, 300, 3) if how != "drop" else ():
             store.forget("staff", f"p{i}") if how == "forget" else store.forget_face("staff", f"f{i}")
         store.compact()
         for (i, _), mark in marks.items():
-            assert bool(_holders(tmp_path, mark)) is (how != "drop" and i % 3 != 0), i
+            assert bool(holding(tmp_path, mark)) is (how != "drop" and i % 3 != 0), i
         left = 0 if how == "drop" else 200
         assert sum(1 for _ in store.export("kept")) == 3
         if left:
@@ -132,10 +131,6 @@ def _marks(folder: Path, vectors: Any, precision: Precision) -> dict[tuple[int, 
     return marks | {(i, "searched"): coded[i].tobytes() for i in range(len(vectors))}
 
 
-def _holders(folder: Path, mark: bytes) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_file() and mark in path.read_bytes()]
-
-
 def test_deletions_are_compacted_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "_LOOK_EVERY", 0.05)
     vectors = unit(50)
@@ -144,13 +139,7 @@ def test_deletions_are_compacted_by_themselves(tmp_path: Path, monkeypatch: pyte
         store.enrol("staff", many(vectors))
         store.forget("staff", "p7")
         mark = vectors[7].tobytes()[:32]
-        ended = threading.Event()
-        for _ in range(200):
-            if not _holders(tmp_path, mark):
-                ended.set()
-                break
-            threading.Event().wait(0.05)
-        assert ended.is_set()
+        assert comes(lambda: not holding(tmp_path, mark))
         assert len(ids(store, vectors[1], top=50)) == 49
 
 

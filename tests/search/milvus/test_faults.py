@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -228,7 +229,7 @@ def test_a_collection_that_is_half_made_or_half_dropped_is_not_there_and_makes_r
 
 
 def test_of_two_processes_that_make_a_collection_at_once_one_succeeds(server: FakeMilvus, store: MilvusStore) -> None:
-    others = [MilvusStore(server.driver(), seconds=5) for _ in range(2)]
+    others = [MilvusStore(server.driver(), seconds=60) for _ in range(2)]
     meet = threading.Barrier(2)
     met: set[int] = set()
     told: list[str] = []
@@ -236,7 +237,7 @@ def test_of_two_processes_that_make_a_collection_at_once_one_succeeds(server: Fa
     def trouble(name: str) -> None:
         if name == "create_collection" and threading.get_ident() not in met:
             met.add(threading.get_ident())
-            meet.wait(10)
+            meet.wait(60)
 
     server.trouble = trouble
 
@@ -306,9 +307,12 @@ def test_what_is_too_long_for_milvus_is_told(store: MilvusStore) -> None:
     assert store.persons("staff") == [] and store.collection("staff").faces == 0
 
 
-def test_keys_differ_and_tell_their_age() -> None:
-    keys = {enrolling.new_key() for _ in range(1000)}
-    assert len(keys) == 1000 and all(0 < key < 2**63 and -1 < enrolling.age(-key) < 60 for key in keys)
+def test_keys_differ_and_tell_their_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = SimpleNamespace(time_ns=lambda: 1_800_000_000_123_456_789, time=lambda: 1_800_000_005.123)
+    monkeypatch.setattr(enrolling, "time", now)  # on a fast machine thousands are made in a millisecond
+    keys = {enrolling.new_key() for _ in range(20_000)}
+    assert len(keys) == 20_000 and all(0 < key < 2**63 for key in keys)
+    assert all(enrolling.age(-key) == pytest.approx(5) for key in keys)
 
 
 def test_a_search_asks_no_more_often_than_it_must(server: FakeMilvus, store: MilvusStore) -> None:

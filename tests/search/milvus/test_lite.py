@@ -5,20 +5,23 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.search.conftest import NO_PYMILVUS
+from tests.search.contract.places import PATIENT
 from tests.search.embedded.worker import FACES
 from tests.search.galleries import ids, many, new, opened, unit
 from tests.support import REPO
 from visage.errors import BackendUnavailable, ConfigurationError, StoreUnavailable
+from visage.search import places
 from visage.search.moving import Moved, move
-from visage.search.places import open_place
 
 HAS_PYMILVUS = find_spec("pymilvus") is not None and find_spec("milvus_lite") is not None
+open_place = partial(places.open_place, milvus=places.Milvus(seconds=PATIENT))
 needs_pymilvus = pytest.mark.skipif(not HAS_PYMILVUS, reason=NO_PYMILVUS)
 
 
@@ -38,6 +41,7 @@ def test_an_address_that_is_none_is_told(tmp_path: Path) -> None:
 
 
 @needs_pymilvus
+@pytest.mark.timeout(300)
 def test_a_collection_moves_there_and_back_and_the_file_is_free_again(tmp_path: Path) -> None:
     address = f"milvus:{tmp_path / 'new' / 'lite.db'}"
     with opened(tmp_path / "a") as here, opened(tmp_path / "b") as back:
@@ -54,6 +58,7 @@ def test_a_collection_moves_there_and_back_and_the_file_is_free_again(tmp_path: 
 
 
 @needs_pymilvus
+@pytest.mark.timeout(300)
 def test_a_second_process_is_told_that_the_file_is_taken(tmp_path: Path) -> None:
     address = f"milvus:{tmp_path / 'lite.db'}"
     store = open_place(address)
@@ -64,6 +69,7 @@ def test_a_second_process_is_told_that_the_file_is_taken(tmp_path: Path) -> None
 
 
 @needs_pymilvus
+@pytest.mark.timeout(300)
 def test_what_was_acknowledged_is_there_after_kill_9_and_nothing_is_half(tmp_path: Path) -> None:
     address = str(tmp_path / "lite.db")
     store = open_place(f"milvus:{address}")
@@ -72,7 +78,7 @@ def test_what_was_acknowledged_is_there_after_kill_9_and_nothing_is_half(tmp_pat
     acknowledged = 0
     for round_ in range(2):
         worker = subprocess.Popen(
-            [sys.executable, "-m", "tests.search.milvus.worker", address, f"r{round_}", "60", "5"],
+            [sys.executable, "-m", "tests.search.milvus.worker", address, f"r{round_}", "300", "5"],
             cwd=REPO,
             env=_environment(),
             stdout=subprocess.PIPE,
@@ -81,15 +87,18 @@ def test_what_was_acknowledged_is_there_after_kill_9_and_nothing_is_half(tmp_pat
         )
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
-        worker.stdout.readline()
-        time.sleep(1)
+        told = 0
+        while told < 2 and (line := worker.stdout.readline()):
+            told += line[:1].isdecimal()
+        time.sleep(0.5)
         worker.send_signal(signal.SIGKILL)
-        acknowledged += 5 * (1 + len([line for line in worker.stdout.read().split("\n") if line[:1].isdecimal()]))
+        told += len([line for line in worker.stdout.read().split("\n")[:-1] if line[:1].isdecimal()])
+        acknowledged += 5 * told
         worker.stdout.close()
         worker.wait()
     store = open_place(f"milvus:{address}")
     persons = store.persons("staff", limit=10_000)
-    assert len(persons) >= acknowledged > 10
+    assert len(persons) >= acknowledged >= 20
     assert all(person.faces == FACES for person in persons)
     store.close()
 
@@ -103,5 +112,5 @@ def _environment() -> dict[str, str]:
 
 def _run(program: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", program], env=_environment(), capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", program], env=_environment(), capture_output=True, text=True, timeout=200, check=False
     )

@@ -341,7 +341,8 @@ class EmbeddedStore:
             kept = list(self._searched.items())
         for key, searched in kept:
             searched.image.let_go(there[key].epoch)
-            if searched.graph is not None and searched.graph.is_worn(there[key].collection.faces):
+            graph = searched.graph  # another thread may let go of it, too
+            if graph is not None and graph.is_worn(there[key].collection.faces):
                 searched.graph = None
 
 
