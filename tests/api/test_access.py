@@ -379,7 +379,7 @@ def test_writes_are_told_with_their_key_and_reads_are_not(client: Client, keys: 
 
 def test_writes_are_told_without_keys_too_where_that_is_asked_for(tmp_path: Path) -> None:
     log = tmp_path / "audit.jsonl"
-    with constant_client(AUDIT_LOG=str(log)) as client:
+    with constant_client(AUDIT_LOG=str(log), DATA_DIR=str(tmp_path / "data")) as client:
         client.delete("/v1/collections/c")
         client.get("/info")
     (line,) = map(json.loads, log.read_text("utf-8").splitlines())

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,8 @@ import psutil
 import pytest
 
 from tests.search.galleries import unit
-from tests.support import Server, served, wait_ready
+from tests.support import Server, served, settings_of, wait_ready
+from visage.cli.serve import server_config
 from visage.faces import Floats
 
 WORKERS = 3
@@ -65,6 +67,11 @@ def serving(folder: Path, environ: dict[str, str]) -> Iterator[Server]:
     with served(folder, **environ) as server:
         wait_ready(lambda: str(server.log()).count("visage is ready") == WORKERS, 120)
         yield server
+
+
+def test_a_worker_that_starts_slowly_is_not_taken_for_one_that_hangs() -> None:
+    """It says nothing before its libraries are loaded; on a busy machine uvicorn's own 5 s end it again and again."""
+    assert server_config(settings_of(NUM_WORKERS="3"), partial(lambda: None)).timeout_worker_healthcheck >= 60
 
 
 class Mixed:
