@@ -243,7 +243,7 @@ def test_before_it_is_ready_the_service_says_so_and_lives() -> None:
     open_now = threading.Event()
 
     def slow(*how: Any) -> Any:
-        assert open_now.wait(60)
+        assert open_now.wait(100)
         return constant_runtime(*how)
 
     with Client(create_app(settings_of(), opener=slow)) as client:
