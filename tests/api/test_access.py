@@ -50,6 +50,15 @@ class Keys:
         return {"Authorization": f"Bearer {self._made[case]}"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _patient() -> Iterator[None]:
+    """The ring is told of a key too late where a thread is held back while it notes another one's use: not here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("visage.access.ring._WAIT", 30.0)
+        patch.setattr("visage.access.keyfile._BUSY_SECONDS", 30.0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("access")
@@ -331,14 +340,20 @@ def test_behind_a_prefix_the_same_is_asked(tmp_path: Path) -> None:
 # --- Rates
 
 
-def test_who_asks_too_often_is_told_when_to_come_again(client: Client, keys: Keys) -> None:
+def test_who_asks_too_often_is_told_when_to_come_again(
+    client: Client, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic_ns()  # it stands still: a bucket fills up while a slow machine asks
+    monkeypatch.setattr(client.app.state.visage.gate._buckets, "_clock", lambda: now)  # type: ignore[attr-defined]
     mine, others = keys("read", rate=2), keys("read", rate=2, name="another")
     assert [client.get("/info", headers=mine).status_code for _ in range(3)] == [200, 200, 429]
     refused = client.get("/info", headers=mine)
     assert problem(refused) == (429, "urn:visage:rate-limited")
-    assert 1 <= int(refused.headers["retry-after"]) <= 30
+    assert int(refused.headers["retry-after"]) == 30
     assert client.get("/info", headers=others).status_code == 200
     assert client.get("/health", headers=mine).status_code == 200
+    now += 30 * 10**9
+    assert [client.get("/info", headers=mine).status_code for _ in range(2)] == [200, 429]
 
 
 # --- What is written down
@@ -364,7 +379,7 @@ def test_writes_are_told_with_their_key_and_reads_are_not(client: Client, keys: 
 
 def test_writes_are_told_without_keys_too_where_that_is_asked_for(tmp_path: Path) -> None:
     log = tmp_path / "audit.jsonl"
-    with constant_client(AUDIT_LOG=str(log)) as client:
+    with constant_client(AUDIT_LOG=str(log), DATA_DIR=str(tmp_path / "data")) as client:
         client.delete("/v1/collections/c")
         client.get("/info")
     (line,) = map(json.loads, log.read_text("utf-8").splitlines())
@@ -374,6 +389,7 @@ def test_writes_are_told_without_keys_too_where_that_is_asked_for(tmp_path: Path
 def test_it_is_known_when_a_key_was_last_used(client: Client, keys: Keys) -> None:
     unused, used = keys("read", name="unused"), keys("read", name="used")
     assert unused != used
+    before = time.time()
     assert client.get("/info", headers=used).status_code == 200
 
     def noted() -> dict[str, float | None]:
@@ -381,4 +397,4 @@ def test_it_is_known_when_a_key_was_last_used(client: Client, keys: Keys) -> Non
 
     wait_ready(lambda: noted()["used"] is not None)
     assert noted()["unused"] is None
-    assert abs((noted()["used"] or 0) - time.time()) < 60
+    assert before <= (noted()["used"] or 0) <= time.time()

@@ -220,7 +220,9 @@ def test_all_bodies_together_have_a_limit() -> None:
 
 def test_no_place_means_come_again(held: HeldDetector) -> None:
     with (
-        constant_client(runtime={"detector": held}, MAX_REQUESTS="2", CORS_ORIGINS="https://a.example") as client,
+        constant_client(
+            runtime={"detector": held}, MAX_REQUESTS="2", CORS_ORIGINS="https://a.example", REQUEST_TIMEOUT="300"
+        ) as client,
         ThreadPoolExecutor(2) as callers,
     ):
         waiting = [callers.submit(extract, client, PHOTO) for _ in range(2)]
@@ -241,7 +243,7 @@ def test_before_it_is_ready_the_service_says_so_and_lives() -> None:
     open_now = threading.Event()
 
     def slow(*how: Any) -> Any:
-        assert open_now.wait(60)
+        assert open_now.wait(100)
         return constant_runtime(*how)
 
     with Client(create_app(settings_of(), opener=slow)) as client:

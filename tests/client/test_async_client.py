@@ -87,12 +87,17 @@ def test_every_picture_has_its_outcome_in_its_place(fake: Fake, tmp_path: Path) 
 
 def test_at_most_so_many_requests_are_on_their_way(fake: Fake) -> None:
     inside = most = 0
+    full = asyncio.Event()
 
     async def answer(request: httpx.Request) -> httpx.Response:
+        """Held until three came, however long that takes, and for a moment in which a fourth might."""
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
-        await asyncio.sleep(0.005)
+        if inside == 3:
+            full.set()
+        await full.wait()
+        await asyncio.sleep(0.02)
         inside -= 1
         return fake(request)
 

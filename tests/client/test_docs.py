@@ -63,15 +63,17 @@ def test_the_examples_run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def url(tmp_path: Path, models_dir: Path) -> Iterator[str]:
-    with served(tmp_path, MODELS_DIR=str(models_dir), DATA_DIR=str(tmp_path / "data")) as server:
+    environ = {"MODELS_DIR": str(models_dir), "DATA_DIR": str(tmp_path / "data"), "REQUEST_TIMEOUT": "300"}
+    with served(tmp_path, **environ) as server:
         yield server.url
 
 
+@pytest.mark.timeout(300)  # a process starts, and its kernels may be compiled
 @pytest.mark.skipif(not HAS_V1, reason="this tree's service has no /v1 yet")
 def test_the_examples_run_against_the_real_service(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    left = run(monkeypatch, lambda _: Client(url), lambda _: AsyncClient(url))
+    left = run(monkeypatch, lambda _: Client(url, timeout=300), lambda _: AsyncClient(url, timeout=300))
     out = capsys.readouterr().out
     assert left["report"].persons == 100 and not left["report"].failures
     assert re.search(r"^True 0\.[3-9]", out, re.MULTILINE)  # one person, in two pictures

@@ -3,6 +3,7 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -73,7 +74,7 @@ def test_a_generator_is_read_no_further_than_needed(connect: Connect) -> None:
 
 
 def test_so_many_requests_are_on_their_way_as_workers_were_asked_for(fake: Fake) -> None:
-    together = threading.Barrier(3, timeout=30)  # passes only if three come at a time
+    together = threading.Barrier(3, timeout=60)  # passes only if three come at a time
 
     def answer(request: httpx.Request) -> httpx.Response:
         together.wait()
@@ -157,17 +158,23 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_bar_is_drawn_on_a_terminal_alone() -> None:
+def test_a_bar_is_drawn_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("visage_client.progress.time", SimpleNamespace(monotonic=lambda: now))
     screen, pipe = Terminal(), io.StringIO()
     for out in (screen, pipe):
         bar = Bar("embed", out=out)
         bar(1, 4)
+        now += 0.09
         bar(2, 4)  # too soon after the first
+        now += 0.02
+        bar(3, 4)
         bar(4, 4)
     lines = screen.getvalue().split("\r\x1b[K")
     assert lines[1].startswith("embed [#######.......................] 1/4 ")
-    assert lines[2].startswith(f"embed [{'#' * 30}] 4/4 ") and lines[2].endswith("/s\n")
-    assert len(lines) == 3
+    assert "] 3/4 " in lines[2]
+    assert lines[3].startswith(f"embed [{'#' * 30}] 4/4 ") and lines[3].endswith("] 4/4 36/s\n")
+    assert len(lines) == 4
     assert pipe.getvalue() == ""
     unknown = Terminal()
     Bar("bulk", out=unknown)(7, None)

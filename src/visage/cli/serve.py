@@ -35,9 +35,9 @@ _GRACE_SECONDS = 20
 # A process whose device is lost says so for so long, that balancers see it, and ends then: whoever keeps it running
 # starts it anew.
 _LOSS_SECONDS = 15
-# A worker process that does not answer its parent for so long is taken for hung, and another one started. One that
-# loads networks on a busy machine may be silent for longer than uvicorn's own 5 s.
-_HUNG_SECONDS = 30
+# A worker process that says nothing for so long hangs, and is killed. One that starts says nothing before it has loaded
+# its libraries, which takes seconds, and on a busy machine many: uvicorn's 5 s would kill it again and again.
+_HANG_SECONDS = 60
 
 
 def run(_: argparse.Namespace) -> int:
@@ -116,7 +116,7 @@ def server_config(settings: Settings, app: object) -> uvicorn.Config:
         proxy_headers=True,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=_GRACE_SECONDS,
-        timeout_worker_healthcheck=_HUNG_SECONDS,
+        timeout_worker_healthcheck=_HANG_SECONDS,
         backlog=2048,
     )
 

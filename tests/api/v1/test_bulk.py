@@ -178,7 +178,7 @@ def test_rows_are_reported_while_the_body_still_comes() -> None:
 
     async def body() -> AsyncIterator[bytes]:
         yield ndjson({"id": "a", "vectors": [[1, 0, 0]]})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not reports:
                 await asyncio.sleep(0.01)
         yield ndjson({"id": "b", "vectors": [[1, 0, 0]]})
@@ -203,7 +203,7 @@ def test_a_store_that_fails_under_a_slow_sender_is_told(monkeypatch: pytest.Monk
         for i in range(6):
             yield ndjson({"id": f"p{i}", "vectors": [[1, 0, 0]]})
             if not i:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while not reports:
                         await asyncio.sleep(0.01)
                 store.drop("staff")

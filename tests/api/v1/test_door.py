@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from tests.support import constant_runtime, settings_of, wait_ready
 from visage.api.app import create_app
 from visage.cli.serve import server_config
 
+# httpx's own limit of 5 s is too short for a busy machine.
+get, post = partial(httpx.get, timeout=60), partial(httpx.post, timeout=60)
+
 
 class Slow(MemoryStore):
     """Takes its time over every list of persons."""
@@ -32,7 +36,7 @@ class Slow(MemoryStore):
 
     def persons(self, *given: Any, **more: Any) -> Any:
         self.asked.set()
-        assert self.let_go.wait(30)
+        assert self.let_go.wait(200)
         return super().persons(*given, **more)
 
 
@@ -48,27 +52,28 @@ def running(data_dir: Path, store: Any, **environ: str) -> Iterator[str]:
         thread.start()
         try:
             wait_ready(lambda: server.started)
-            wait_ready(lambda: httpx.get(f"{url}/ready").status_code == 200)
+            wait_ready(lambda: get(f"{url}/ready").status_code == 200)
             yield url
         finally:
             server.should_exit = True
             thread.join()
 
 
+@pytest.mark.timeout(300)
 def test_a_slow_store_holds_nobody_else_up(tmp_path: Path) -> None:
     store = Slow()
-    with running(tmp_path / "d", store) as url, ThreadPoolExecutor(20) as pool:
-        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
-        waiting = [pool.submit(httpx.get, f"{url}/v1/collections/staff/persons", timeout=60) for _ in range(20)]
-        time.sleep(0.2)
-        times = []
-        for _ in range(20):
-            started = time.perf_counter()
-            assert httpx.get(f"{url}/health").status_code == 200
-            times.append(time.perf_counter() - started)
-        store.let_go.set()
+    with running(tmp_path / "d", store, REQUEST_TIMEOUT="300") as url, ThreadPoolExecutor(20) as pool:
+        post(f"{url}/v1/collections", json={"name": "staff"})
+        waiting = [pool.submit(get, f"{url}/v1/collections/staff/persons", timeout=200) for _ in range(20)]
+        try:
+            wait_ready(lambda: "visage_requests_inside 20.0" in get(f"{url}/metrics").text)
+            assert store.asked.wait(30)
+            for _ in range(20):
+                assert get(f"{url}/health").status_code == 200
+            assert not any(one.done() for one in waiting)  # the store still holds them: the others passed them by
+        finally:
+            store.let_go.set()
         assert all(one.result().status_code == 200 for one in waiting)
-    assert sorted(times)[10] < 0.1
 
 
 def test_a_deadline_is_kept_and_places_are_counted(tmp_path: Path) -> None:
@@ -85,18 +90,19 @@ def test_a_deadline_is_kept_and_places_are_counted(tmp_path: Path) -> None:
 
 def test_no_place_no_entry(tmp_path: Path) -> None:
     store = Slow()
-    with running(tmp_path / "d", store, MAX_REQUESTS="1") as url, ThreadPoolExecutor(1) as pool:
-        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
+    environ = {"MAX_REQUESTS": "1", "REQUEST_TIMEOUT": "300"}
+    with running(tmp_path / "d", store, **environ) as url, ThreadPoolExecutor(1) as pool:
+        post(f"{url}/v1/collections", json={"name": "staff"})
 
         def let_in() -> httpx.Response:
             """An answer is there before its place is free again."""
-            while (answer := httpx.get(f"{url}/v1/collections/staff/persons", timeout=60)).status_code == 503:
+            while (answer := get(f"{url}/v1/collections/staff/persons")).status_code == 503:
                 time.sleep(0.01)
             return answer
 
         waiting = pool.submit(let_in)
         assert store.asked.wait(30)
-        assert httpx.get(f"{url}/v1/collections").status_code == 503
+        assert get(f"{url}/v1/collections").status_code == 503
         store.let_go.set()
         assert waiting.result().status_code == 200
 
@@ -111,6 +117,7 @@ def test_a_stream_may_be_longer_than_a_body(tmp_path: Path) -> None:
     assert json.loads(lines[-1]) == {"done": True, "persons": 3000, "faces": 3000, "failed": 0}
 
 
+@pytest.mark.timeout(300)
 def test_who_sends_everything_before_reading_is_not_kept_waiting(tmp_path: Path) -> None:
     """The answer is longer than all buffers between the two: a server that waited to send it would never read on."""
     count = 60_000
@@ -131,8 +138,8 @@ def test_who_sends_everything_before_reading_is_not_kept_waiting(tmp_path: Path)
         return bytes(answer)
 
     with running(tmp_path / "d", MemoryFaster()) as url:
-        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
-        answer = asyncio.run(asyncio.wait_for(raw(url), 60))
+        post(f"{url}/v1/collections", json={"name": "staff"})
+        answer = asyncio.run(asyncio.wait_for(raw(url), 240))
     assert b'{"done":true,"persons":60000,"faces":60000,"failed":0}' in answer and len(answer) > 8 * 2**20
 
 
@@ -159,23 +166,24 @@ def test_who_hangs_up_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> Non
         writer.close()
 
     with running(tmp_path / "d", store) as url:
-        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
+        post(f"{url}/v1/collections", json={"name": "staff"})
         asyncio.run(cut(url))
-        wait_ready(lambda: "visage_requests_inside 0.0" in httpx.get(f"{url}/metrics").text)
+        wait_ready(lambda: "visage_requests_inside 0.0" in get(f"{url}/metrics").text)
         assert [person.id for person in store.persons("staff")] == ["a"]
-        assert httpx.get(f"{url}/health").status_code == 200
+        assert get(f"{url}/health").status_code == 200
 
 
+@pytest.mark.timeout(300)
 def test_an_export_that_nobody_reads_to_the_end_ends(tmp_path: Path) -> None:
     store = MemoryStore()
     with running(tmp_path / "d", store) as url:
-        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
+        post(f"{url}/v1/collections", json={"name": "staff"})
         rows = ndjson(*({"id": f"p{i}", "metadata": {"x": "y" * 5000}, "vectors": [[1, i, 0]]} for i in range(2000)))
-        httpx.post(f"{url}{BULK}", content=rows, headers=NDJSON, timeout=60)
-        with httpx.stream("GET", f"{url}/v1/collections/staff/export") as answer:
+        post(f"{url}{BULK}", content=rows, headers=NDJSON)
+        with httpx.stream("GET", f"{url}/v1/collections/staff/export", timeout=60) as answer:
             assert answer.status_code == 200
             next(answer.iter_bytes())
-        wait_ready(lambda: "visage_requests_inside 0.0" in httpx.get(f"{url}/metrics").text)
+        wait_ready(lambda: "visage_requests_inside 0.0" in get(f"{url}/metrics").text)
         wait_ready(lambda: not any(thread.name == "ahead" for thread in threading.enumerate()))
 
 
@@ -218,16 +226,20 @@ def test_an_export_ends_when_its_caller_hangs_up(tmp_path: Path, headers: dict[s
     """What is sent to nobody is thrown away by the server without a word: only its news of the caller tells."""
     store = Endless()
     with running(tmp_path / "d", store) as url:
-        httpx.post(f"{url}/v1/collections", json={"name": "staff"})
-        httpx.post(f"{url}{BULK}", content=ndjson({"id": "a", "vectors": [[1, 0, 0]]}), headers=NDJSON)
+        post(f"{url}/v1/collections", json={"name": "staff"})
+        post(f"{url}{BULK}", content=ndjson({"id": "a", "vectors": [[1, 0, 0]]}), headers=NDJSON)
         try:
             with httpx.stream(
-                "GET", f"{url}/v1/collections/staff/export", headers=headers, content=b"{}" if headers else None
+                "GET",
+                f"{url}/v1/collections/staff/export",
+                headers=headers,
+                content=b"{}" if headers else None,
+                timeout=60,
             ) as answer:
                 assert answer.status_code == 200
                 next(answer.iter_bytes())
-            assert store.left.wait(20), "the export went on"
-            wait_ready(lambda: "visage_requests_inside 0.0" in httpx.get(f"{url}/metrics").text)
+            assert store.left.wait(60), "the export went on"
+            wait_ready(lambda: "visage_requests_inside 0.0" in get(f"{url}/metrics").text)
         finally:
             store.over.set()
 
@@ -245,4 +257,4 @@ def test_the_port_that_is_listened_on_gives_a_rebound_name_away(tmp_path: Path) 
         hosts = {f"evil.example:{port}": 403, f"localhost:{port}": 200, "faces.example.org": 200}
         for host, status in hosts.items():
             forged = {"host": host, "x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "https"}
-            assert httpx.get(f"{url}/v1/collections", headers=forged).status_code == status
+            assert get(f"{url}/v1/collections", headers=forged).status_code == status

@@ -180,7 +180,7 @@ def test_the_service_tidies_keys_from_time_to_time(tmp_path: Path, monkeypatch: 
     tidied = threading.Event()
     monkeypatch.setattr(Keys, "tidy", lambda _: tidied.set())
     with gallery_client(tmp_path / "data"):
-        assert tidied.wait(20)
+        assert tidied.wait(60)
 
 
 @pytest.fixture

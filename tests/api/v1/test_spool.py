@@ -26,7 +26,7 @@ def test_what_is_written_comes_out_in_order() -> None:
 
 def test_a_full_spool_waits_until_it_is_taken_and_is_empty_then() -> None:
     async def go() -> None:
-        spool = Spool(most=1000, patience=20)
+        spool = Spool(most=1000, patience=100)
         reading = asyncio.create_task(read(spool))
         for _ in range(50):
             await spool.write(b"x" * 600)
