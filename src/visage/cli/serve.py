@@ -32,6 +32,9 @@ log = logging.getLogger("visage.serve")
 
 # A request that is being answered when the service is told to stop may take so long to finish.
 _GRACE_SECONDS = 20
+# A worker that does not answer its parent for so long is taken for hung, killed, and started anew. On a busy machine
+# the imports alone may take longer than uvicorn's 5 s: no worker would ever get to serve.
+_HUNG_SECONDS = 60
 # A process whose device is lost says so for so long, that balancers see it, and ends then: whoever keeps it running
 # starts it anew.
 _LOSS_SECONDS = 15
@@ -113,6 +116,7 @@ def server_config(settings: Settings, app: object) -> uvicorn.Config:
         proxy_headers=True,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_worker_healthcheck=_HUNG_SECONDS,
         backlog=2048,
     )
 
