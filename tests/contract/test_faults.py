@@ -24,6 +24,8 @@ from tests.support import Client, Server, b64, constant_client, extract, served
 from tests.wire import CROP, PHOTO, TEXT, HeldDetector, gauge, jpeg
 from visage.images import decoding
 
+pytestmark = pytest.mark.timeout(300)
+
 GOOD, BAD = b64(PHOTO), b64(TEXT)
 MSGPACK = "application/x-msgpack"
 
@@ -49,7 +51,6 @@ def counts(answer: Any) -> list[int]:
     return [len(image["faces"]) for image in answer["data"]]
 
 
-@pytest.mark.timeout(300)
 def test_fault_04_nothing_compiles_on_the_first_request(models_dir: Path, hopper: bytes, tmp_path: Path) -> None:
     fresh = {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "NUMBA_DEBUG_CACHE": "1", "PYTHONUNBUFFERED": "1"}
     with served(tmp_path, MODELS_DIR=str(models_dir), **fresh) as server, client_at(server) as client:
