@@ -1,5 +1,6 @@
 """Whether a server is there, asked of one in this process."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,11 @@ def test_what_a_server_lacks(server: Ready, said: str) -> None:
         add_GRPCInferenceServiceServicer_to_server(server, serving)
         address = f"127.0.0.1:{serving.add_insecure_port('127.0.0.1:0')}"
         serving.start()
-        assert lacks(address, ["a", "b", "c"], 5) == said
+        assert lacks(address, ["a", "b", "c"], 30) == said
         serving.stop(None).wait()
-    assert lacks(address, ["a"], 5).startswith("UNAVAILABLE: ")
+
+
+def test_where_nothing_listens_is_unavailable() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # not listening, and nobody else's meanwhile
+        assert lacks(f"127.0.0.1:{taken.getsockname()[1]}", ["a"], 30).startswith("UNAVAILABLE: ")

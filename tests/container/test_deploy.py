@@ -20,7 +20,7 @@ SCRIPTS = ["deploy_cpu.sh", "deploy_trt.sh"]
 def run(script: str, *words: str, path: str | None = None, **values: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": path or os.environ.get("PATH", ""), **values}
     command = ["/bin/bash", str(REPO / script), *words]
-    return subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=30, cwd="/")
+    return subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=100, cwd="/")
 
 
 def commands(script: str, **values: str) -> list[list[str]]:
@@ -137,7 +137,7 @@ def test_the_reference_s_own_pair_is_one_line_away_with_the_licences_it_needs(sc
     changed = text.replace(line, line.removeprefix("# "))
     (tmp_path / script).write_text(changed, "utf-8")
     done = subprocess.run(
-        ["/bin/bash", str(tmp_path / script), "--dry-run"], check=True, capture_output=True, text=True, timeout=30
+        ["/bin/bash", str(tmp_path / script), "--dry-run"], check=True, capture_output=True, text=True, timeout=100
     )
     found = environment(shlex.split(done.stdout.splitlines()[-1]))
     assert (found["DET_NAME"], found["REC_NAME"]) == ("scrfd_10g_gnkps", "glintr100")
@@ -172,7 +172,7 @@ def test_folders_count_from_where_it_is_called(tmp_path: Path) -> None:
         "env_file": "./more.env",
     }
     command = ["/bin/bash", str(REPO / "deploy_cpu.sh"), "--dry-run"]
-    done = subprocess.run(command, check=True, env=env, capture_output=True, text=True, timeout=30, cwd=tmp_path)
+    done = subprocess.run(command, check=True, env=env, capture_output=True, text=True, timeout=100, cwd=tmp_path)
     worker = shlex.split(done.stdout.splitlines()[-1])
     assert options(worker, "--volume") == [
         f"{tmp_path}/./m n:/models",

@@ -15,7 +15,7 @@ from tests.support import REPO
 def status(port: int, **environ: str) -> int:
     command = [sys.executable, str(REPO / "misc" / "container" / "healthy.py")]
     env = {"PATH": os.environ.get("PATH", ""), "PORT": str(port), **environ}
-    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=100)
     assert (done.stdout, done.stderr) == ("", "")
     return done.returncode
 

@@ -13,6 +13,8 @@ from tests.runnable import EVERY, measured_here
 from tests.support import client_of, extract, served, settings_of, wait_ready
 from visage.backends import ORACLE
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def info(client: Any) -> Any:
     return client.get("/info").json()
@@ -70,8 +72,8 @@ def test_under_compat_api_info_tells_a_backend_that_clients_know(folder: Path, c
 
 def test_several_workers_take_the_choice_that_was_made_before_them(folder: Path, tmp_path: Path) -> None:
     with served(tmp_path, MODELS_DIR=str(folder), INFERENCE_BACKEND="auto", NUM_WORKERS="2") as server:
-        wait_ready(lambda: server.log().count("visage is ready") == 2)
+        wait_ready(lambda: server.log().count("visage is ready") == 2, 100)
         told = [line for line in server.log().splitlines() if "is computed by" in line]
-        engines = httpx.get(f"{server.url}/info").json()["visage"]["engines"]
+        engines = httpx.get(f"{server.url}/info", timeout=60).json()["visage"]["engines"]
     assert len(told) == 2 and all(json.loads(line)["event"].startswith(("yunet", "sface")) for line in told)
     assert {engine["why"] for engine in engines.values()} == {"measured"}

@@ -22,6 +22,9 @@ import pytest
 
 from tests.support import Client, Server, b64, constant_client, extract, served
 from tests.wire import CROP, PHOTO, TEXT, HeldDetector, gauge, jpeg
+from visage.images import decoding
+
+pytestmark = pytest.mark.timeout(300)
 
 GOOD, BAD = b64(PHOTO), b64(TEXT)
 MSGPACK = "application/x-msgpack"
@@ -65,7 +68,7 @@ def test_fault_05_health_answers_while_every_worker_is_busy() -> None:
     ):
         waiting = [callers.submit(extract, client, PHOTO) for _ in range(4)]
         try:
-            assert detector.begun.acquire(timeout=30)
+            assert detector.begun.acquire(timeout=50)
             assert client.get("/health").json() == {"status": "ok"}
             assert client.get("/ready").status_code == 200
             assert gauge(client.get("/metrics").text, "visage_requests_inside") >= 1
@@ -217,7 +220,15 @@ def huge_png(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def test_fault_21_a_bomb_is_refused_by_its_header(constant: Client) -> None:
+def test_fault_21_a_bomb_is_refused_by_its_header(constant: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[tuple[int, int]] = []
+    real = decoding._pixels
+
+    def watched(data: bytes, header: Any, kind: str) -> Any:
+        decoded.append(header.size)
+        return real(data, header, kind)
+
+    monkeypatch.setattr(decoding, "_pixels", watched)
     bomb = huge_png(20_000)
     assert len(bomb) < 100_000
     extract(constant, PHOTO)
@@ -226,7 +237,7 @@ def test_fault_21_a_bomb_is_refused_by_its_header(constant: Client) -> None:
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
     assert [image["status"] for image in answer["data"]] == ["ok", "failed", "ok"]
     assert answer["data"][1]["error"]["type"] == "urn:visage:image-too-large"
-    assert answer["data"][1]["took_ms"] < 1000  # decoding it takes more than two seconds
+    assert decoded == [(640, 480)] * 3
     assert grown < 100 * 1024  # KiB; decoded it has 1.2 GB
 
 
@@ -302,11 +313,10 @@ def test_fault_26_an_unreachable_url_is_given_up_within_its_time() -> None:
     assert draw.status_code == 502 and draw.json()["detail"] == image["traceback"]
 
 
-def test_fault_26_a_closed_port_is_one_line(constant: Client) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/a.jpg"
-    with constant_client(URL_ALLOW="127.0.0.0/8") as client:
+def test_fault_26_a_closed_port_is_one_line() -> None:
+    with socket.socket() as taken, constant_client(URL_ALLOW="127.0.0.0/8") as client:
+        taken.bind(("127.0.0.1", 0))  # not listening, and nobody else's meanwhile
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/a.jpg"
         (image,) = client.post("/extract", json={"images": {"urls": [url]}}).json()["data"]
     assert image["traceback"] == f"{url} cannot be fetched: no connection"
 
@@ -328,19 +338,21 @@ def test_fault_29_the_first_face_does_not_break_the_service(real: Client, group:
 # ---------------------------------------------------------------- 19: a thousand callers at once
 
 CALLERS = 1000
-REMAINING = 30  # seconds until the memory must be given back
+REMAINING = 60  # seconds until the memory must be given back
 
 
 def client_at(server: Server) -> httpx.Client:
     return httpx.Client(base_url=server.url, timeout=60)
 
 
+@pytest.mark.timeout(400)
 def test_fault_19_a_thousand_callers_at_once_are_answered_or_turned_away(
     models_dir: Path, hopper: bytes, tmp_path: Path
 ) -> None:
     _allow_connections(CALLERS + 500)
     body = json.dumps({"images": {"data": [b64(hopper)]}}).encode()
-    with served(tmp_path, MODELS_DIR=str(models_dir)) as server, client_at(server) as client:
+    # None of the few at first is given up, however busy the machine is.
+    with served(tmp_path, MODELS_DIR=str(models_dir), REQUEST_TIMEOUT="110") as server, client_at(server) as client:
         process = psutil.Process(server.pid)
         host, port = server.url.removeprefix("http://").split(":")
         assert set(asyncio.run(_burst(host, int(port), body, 32))) == {200}
@@ -389,12 +401,12 @@ async def _burst(host: str, port: int, body: bytes, callers: int) -> list[int]:
         finally:
             writer.close()
 
-    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(150), asyncio.TaskGroup() as group:
         tasks = [group.create_task(call()) for _ in range(callers)]
         for _ in range(callers):
             await connected.acquire()
         gate.set()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await asyncio.gather(*tasks)
     return [task.result() for task in tasks]
 

@@ -28,12 +28,15 @@ from visage.backends.base import Sizes
 from visage.errors import DeviceLost
 from visage.faces import Detections, Floats, ImageBatch
 
+pytestmark = pytest.mark.timeout(300)
+
+# A process alone ends after so many seconds; meanwhile it is asked, on a busy machine too.
 SERVE = f"""
 from visage.__main__ import main
 from visage.backends import BACKENDS
 from visage.cli import serve
 BACKENDS[{losing.NAME!r}] = {losing.ADDRESS!r}
-serve._LOSS_SECONDS = 1.5
+serve._LOSS_SECONDS = 10.0
 if __name__ == "__main__":
     raise SystemExit(main(["serve"]))
 """
@@ -111,11 +114,11 @@ def test_a_process_alone_says_so_for_a_while_and_ends(models_dir: Path, tmp_path
         assert asked(server, hopper).status_code == 200
         file.touch()
         assert asked(server, hopper).json()["type"] == "urn:visage:device-lost"
-        ready = httpx.get(f"{server.url}/ready")
+        ready = httpx.get(f"{server.url}/ready", timeout=60)
         assert (ready.status_code, ready.json()["detail"]) == (503, losing.SAID)
-        assert server.process.wait(30) == 1
+        assert server.process.wait(60) == 1
         errors = [line["event"] for line in map(json.loads, server.log().splitlines()) if line["level"] == "error"]
-        assert errors == [f"not ready any more: {losing.SAID}", "this process ends in 1.5 s"]
+        assert errors == [f"not ready any more: {losing.SAID}", "this process ends in 10 s"]
 
 
 def test_of_several_one_takes_the_place_of_the_one_that_lost_it(
@@ -126,10 +129,10 @@ def test_of_several_one_takes_the_place_of_the_one_that_lost_it(
         def ready() -> int:
             return server.log().count("visage is ready")
 
-        wait_ready(lambda: ready() == 2)
+        wait_ready(lambda: ready() == 2, 100)
         file.touch()
         assert asked(server, hopper).status_code == 503
-        wait_ready(lambda: ready() == 3, 60)
+        wait_ready(lambda: ready() == 3, 100)
         assert [asked(server, hopper).status_code for _ in range(8)] == [200] * 8
-        assert gauge(httpx.get(f"{server.url}/metrics").text, "visage_ready") == 1
+        assert gauge(httpx.get(f"{server.url}/metrics", timeout=60).text, "visage_ready") == 1
         assert server.process.poll() is None and "Traceback" not in server.log()

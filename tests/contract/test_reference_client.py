@@ -14,6 +14,8 @@ import requests
 from tests.support import Client, Server, b64, constant_client, served
 from tests.wire import CROP, PHOTO, TEXT
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def server(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -168,7 +170,7 @@ def test_the_form_of_the_swagger_page(session: requests.Session, server: Server,
 
 
 def test_the_header_that_the_09_client_prints(session: requests.Session, server: Server) -> None:
-    models = session.get(f"{server.url}/info", timeout=10).json()["models"]
+    models = session.get(f"{server.url}/info", timeout=60).json()["models"]
     assert models["max_size"] == [640, 640]
     assert {"inference_backend", "det_name", "rec_name", "rec_batch_size", "det_batch_size"} <= set(models)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.networks import Embedder, dense, heads, save, scrfd_heads
 from tests.support import REPO, Server, b64, models_folder, served, wait_ready
+
+pytestmark = pytest.mark.timeout(300)
 
 BALLAST = 64 * 2**20  # bytes of the heavy embedder
 
@@ -57,11 +60,15 @@ class House:
     def resident(self) -> int:
         return psutil.Process(self.server.pid).memory_info().rss
 
+    def threads(self) -> int:
+        return psutil.Process(self.server.pid).num_threads()
+
     def in_memory(self) -> set[str]:
         return {model["name"] for model in self.client.get("/models").json()["models"] if model["in_memory"]}
 
 
 PICTURE = b64((REPO / "src/visage/data/selftest.png").read_bytes())
+IDLE = 4  # seconds; a busy machine must get to look at networks that are awake
 NAMES = {"near": "scrfd", "far": "scrfd", "light": "arcface", "heavy": "arcface"}
 
 
@@ -81,20 +88,19 @@ def folder_of(tmp_path: Path) -> Path:
 def house(tmp_path: Path) -> Iterator[House]:
     models = folder_of(tmp_path)
     environ = {"MODELS_DIR": str(models), "DET_NAME": "near", "REC_NAME": "light", "MAX_SIZE": "96,64"}
-    environ |= {"MODELS_LOADED": "far,heavy", "MODELS_IDLE_SECONDS": "1"}
+    environ |= {"MODELS_LOADED": "far,heavy", "MODELS_IDLE_SECONDS": str(IDLE)}
     with served(tmp_path, **environ) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         yield House(server, models, client)
 
 
 def test_networks_sleep_and_wake_and_give_back_what_they_took(house: House) -> None:
-    assert house.ask().status_code == 200  # a busy machine may have let them sleep already
-    first = house.ask(det_name="far", rec_name="heavy")
-    awake, threads = house.resident(), psutil.Process(house.server.pid).num_threads()
+    first, awake, threads = _all_awake(house)
     assert first.status_code == 200 and len(first.json()["data"][0]["faces"][0]["vec"]) == 3
     assert first.json()["models"]["det"].startswith("far@") and first.json()["models"]["rec"].startswith("heavy@")
-    wait_ready(lambda: house.in_memory() == set())
-    assert psutil.Process(house.server.pid).num_threads() <= threads - len(NAMES)
-    wait_ready(lambda: house.resident() < awake - 0.7 * BALLAST)
+    wait_ready(lambda: house.in_memory() == set(), 60)
+    # What is no longer in memory is let go of a moment later.
+    wait_ready(lambda: house.threads() <= threads - len(NAMES), 60)
+    wait_ready(lambda: house.resident() < awake - 0.7 * BALLAST, 60)
     before = len(house.events())
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: house.ask(det_name="far", rec_name="heavy"), range(8)))
@@ -104,13 +110,27 @@ def test_networks_sleep_and_wake_and_give_back_what_they_took(house: House) -> N
     events = house.events()
     woken = events[before:]
     for name in ("far", "heavy"):
-        assert any(event.startswith(f"{name} was not used for 1 s: unloaded, ") for event in events)
-        assert sum(event.startswith(f"{name} loaded again, ") for event in woken) == 1
+        slept = [event.startswith(f"{name} was not used for {IDLE} s: unloaded, ") for event in events]
+        assert any(slept)
+        # Once for all eight; between those of a busy machine it may have slept again.
+        assert 1 <= sum(event.startswith(f"{name} loaded again, ") for event in woken) <= 1 + sum(slept[before:])
     assert not any(event.startswith(("near loaded again", "light loaded again")) for event in woken)
 
 
+def _all_awake(house: House) -> tuple[httpx.Response, int, int]:
+    """An answer of far and heavy, and the process's size and threads, taken while every network was in memory."""
+    until = time.monotonic() + 60
+    while True:
+        assert house.ask().status_code == 200  # a busy machine may have let them sleep already
+        first = house.ask(det_name="far", rec_name="heavy")
+        awake, threads = house.resident(), house.threads()
+        if house.in_memory() == set(NAMES):
+            return first, awake, threads
+        assert time.monotonic() < until, "some sleep before the others are awake"
+
+
 def test_a_file_that_is_gone_costs_those_who_need_it_and_nobody_else(house: House, tmp_path: Path) -> None:
-    wait_ready(lambda: house.in_memory() == set())
+    wait_ready(lambda: house.in_memory() == set(), 60)
     place = house.models / "onnx/heavy/heavy.onnx"
     place.unlink()
     refused = house.ask(rec_name="heavy")
@@ -151,7 +171,9 @@ def test_a_start_that_cannot_be_is_refused_in_one_line(tmp_path: Path, environ: 
         "REC_NAME": "light",
     }
     command = [sys.executable, "-m", "visage", "serve"]
-    done = subprocess.run(command, cwd=REPO, env=env | environ, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        command, cwd=REPO, env=env | environ, capture_output=True, text=True, timeout=280, check=False
+    )
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if line.strip()]
     assert said in line

@@ -16,6 +16,8 @@ from tests.support import REPO, Client, b64, client_of, models_folder, settings_
 from visage.api.app import create_app
 from visage.backends import BACKENDS, onnx
 
+pytestmark = pytest.mark.timeout(300)
+
 # Network, backend, and the difference.
 SAID = r"yunet, computed by bent( in half precision)?, failed its self-test: number 1 is 0\.\d{4}, not 0\.1514 ± 0\.01"
 MIT = {"licence": {"id": "MIT"}}
@@ -50,7 +52,7 @@ def test_ready_stays_503_and_says_which_network_on_what_and_how_far_off(
 ) -> None:
     settings = settings_of(MODELS_DIR=str(models_dir), INFERENCE_BACKEND="bent", FORCE_FP16=half)
     with Client(create_app(settings), raise_server_exceptions=False) as client:
-        wait_ready(lambda: client.get("/health").status_code == 500)
+        wait_ready(lambda: client.get("/health").status_code == 500, 100)
         for _ in range(3):
             answer = client.get("/ready")
             assert (answer.status_code, answer.json()["type"]) == (503, "urn:visage:not-ready")
@@ -67,7 +69,7 @@ def test_the_process_ends_with_that_line_in_its_log(models_dir: Path, tmp_path: 
     script.write_text(SERVE, "utf-8")
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{REPO / 'src'}:{REPO}", "MODELS_DIR": str(models_dir)}
     env |= {"INFERENCE_BACKEND": "bent", "PORT": "0", "NUM_WORKERS": workers, "LOG_FORMAT": "json"}
-    done = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True, env=env, timeout=100)
+    done = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True, env=env, timeout=280)
     assert done.returncode == 1
     errors = [line["event"] for line in map(json.loads, done.stderr.splitlines()) if line["level"] == "error"]
     assert errors and re.search(SAID, errors[0])
@@ -91,6 +93,6 @@ def test_without_known_numbers_onnx_runtime_s_stand_in_for_them(
         assert "no known numbers" not in caplog.text
         return
     with Client(create_app(settings), raise_server_exceptions=False) as client:
-        wait_ready(lambda: client.get("/health").status_code == 500)
+        wait_ready(lambda: client.get("/health").status_code == 500, 100)
         said = client.get("/ready").json()["detail"]
     assert "near, computed by bent, failed its self-test: number " in said and "as by ONNX Runtime on the CPU" in said

@@ -60,18 +60,19 @@ class Page:
 
 @dataclass
 class Refusals:
-    """What a test may order of /v1: `key` (401 without it), `busy` (so many 503s), `slow` (seconds by path)."""
+    """What a test may order of /v1: `key` (401 without it), `busy` (so many 503s), `held` (paths that wait until they are taken out)."""
 
     key: str | None = None
     busy: int = 0
-    slow: dict[str, float] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
     calls: list[tuple[str, str]] = field(default_factory=list)
 
     async def __call__(self, request: Request, following: Any) -> Any:
         if not request.url.path.startswith("/v1/"):
             return await following(request)
         self.calls.append((request.method, request.url.path))
-        await asyncio.sleep(self.slow.get(request.url.path, 0))
+        while request.url.path in self.held:
+            await asyncio.sleep(0.02)
         if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
             return problem(401, "unauthorised", "This needs an API key", {"WWW-Authenticate": "Bearer"})
         if self.busy and request.method == "POST":
@@ -86,7 +87,7 @@ class Served:
     refusals: Refusals
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
-        answer = httpx.request(method, f"{self.url}/v1{path}", json=body, timeout=30)
+        answer = httpx.request(method, f"{self.url}/v1{path}", json=body, timeout=60)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -119,11 +120,11 @@ def served(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
-        wait_ready(lambda: app.state.visage.runtime is not None, 60)
+        wait_ready(lambda: app.state.visage.runtime is not None, 100)
         yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", refusals)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         listening.close()
 
 
@@ -135,7 +136,7 @@ def browser() -> Iterator[Any]:
     if path is None:
         pytest.skip("there is no chromium on this machine (apt-get install chromium)")
     with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        launched = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=100_000)
         yield launched
         launched.close()
 
@@ -154,7 +155,7 @@ def open_page(browser: Any, served: Served) -> Iterator[Any]:
             reduced_motion="reduce",
             **more,
         )
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(60_000)
         made = Page(context.new_page(), served.url)
         made.page.on("pageerror", lambda error: made.faults.append(str(error)))
         made.page.on("console", lambda message: made.faults.append(message.text) if is_fault(message) else None)

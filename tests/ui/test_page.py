@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import REPO
+from tests.support import REPO, wait_ready
 from tests.ui.conftest import Page, Served
 from visage.api.ui.assets import languages
 
@@ -15,7 +15,7 @@ HOPPER = PICTURES / "grace_hopper.jpg"
 ASTRONAUT = PICTURES / "astronaut.jpg"
 GROUP = PICTURES / "group.jpg"
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def choose(page: Page, *files: Path, zone: str = ".drop") -> None:
@@ -93,12 +93,14 @@ def test_the_last_question_counts_whichever_answer_comes_last(open_page: Any, se
     page.go()
     choose(page, HOPPER)
     has(page, ".face", 1)
-    served.refusals.slow = {"/v1/embeddings": 1.5}
-    with page.page.expect_response("**/v1/embeddings**"):
+    served.refusals.held = {"/v1/embeddings"}
+    with page.page.expect_response("**/v1/embeddings**") as late:
         segment(page, "Faces and embeddings")
         segment(page, "Faces")
         page.page.wait_for_function("() => !document.querySelector('.result.busy')")
-        assert ("POST", "/v1/embeddings") in served.refusals.calls
+        wait_ready(lambda: ("POST", "/v1/embeddings") in served.refusals.calls)
+        served.refusals.held.clear()
+    late.value.finished()
     page.page.wait_for_timeout(500)
     text(page, ".code", "/v1/detect?threshold")
 
@@ -364,14 +366,16 @@ def test_status(open_page: Any, served: Served, hopper: bytes) -> None:
             "fetch('/multipart/extract', {method: 'POST', body: (() => { const f = new FormData(); f.append('files', new Blob([new Uint8Array([1])])); return f; })()})"
         )
         page.page.wait_for_timeout(700)
-    page.page.request.post(f"{served.url}/extract", data=hopper, headers={"Content-Type": "image/jpeg"})
+    page.page.request.post(f"{served.url}/extract", data=hopper, headers={"Content-Type": "image/jpeg"}, timeout=60_000)
     text(page, "table", "yunet")
     text(page, "table", "POST /extract")
     page.page.wait_for_function("() => document.querySelectorAll('.spark .line').length === 6")
     text(page, ".live", "Ready")
     page.shot("status")
     page.page.locator(".table-room").last.focus()
-    page.page.wait_for_timeout(4500)
+    for _ in range(2):  # by the second one the tables were made anew
+        with page.page.expect_request("**/metrics"):
+            pass
     assert page.page.evaluate("document.activeElement.getAttribute('aria-label')") == "Route"
 
 

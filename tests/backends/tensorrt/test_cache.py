@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import time
 from dataclasses import replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -169,13 +170,14 @@ def test_what_a_build_raises_is_raised(house: House) -> None:
     assert not house.cache.path.exists()
 
 
-def _one_of_several(folder: Path, log: Path) -> None:
+def _one_of_several(folder: Path, log: Path, at_once: Barrier) -> None:
     def build(_: bytes) -> tuple[bytes, bytes]:
         with log.open("a", encoding="utf-8") as file:
             file.write(f"{os.getpid()}\n")
         time.sleep(0.3)
         return f"engine of {os.getpid()}".encode(), b""
 
+    at_once.wait(100)  # processes start when they may
     engine = EngineCache(folder, "net", KEY).obtain(build, lambda data: data)
     log.with_name(f"{os.getpid()}.got").write_bytes(engine)
 
@@ -183,11 +185,12 @@ def _one_of_several(folder: Path, log: Path) -> None:
 def test_of_several_processes_one_builds_and_all_have_its_engine(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     log = tmp_path / "built"
-    workers = [spawn.Process(target=_one_of_several, args=(tmp_path / "net", log)) for _ in range(3)]
+    at_once = spawn.Barrier(3)
+    workers = [spawn.Process(target=_one_of_several, args=(tmp_path / "net", log, at_once)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(110)
     (builder,) = log.read_text("utf-8").split()
     assert [path.read_bytes() for path in tmp_path.glob("*.got")] == [f"engine of {builder}".encode()] * 3
 

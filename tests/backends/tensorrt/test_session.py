@@ -310,19 +310,19 @@ def test_close_waits_for_what_runs_and_refuses_what_waits(house: House, monkeypa
         real = stream.synchronize
 
         def slow(real: Any = real) -> None:
-            started.wait(10)
-            go.wait(10)
+            started.wait(60)
+            go.wait(60)
             real()
 
         monkeypatch.setattr(stream, "synchronize", slow)
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(session.run, pictures(1, (64, 64))) for _ in range(session.streams)]
-        started.wait(10)
+        started.wait(60)
         waiting = pool.submit(session.run, pictures(1, (64, 64)))
         closing = pool.submit(session.close)
         with pytest.raises(InferenceFailed, match="its session is closed"):
-            waiting.result(10)
+            waiting.result(60)
         assert not closing.done()
         go.set()
-        assert all(len(one.result(10)) == len(scrfd_heads()) for one in running)
-        closing.result(10)
+        assert all(len(one.result(60)) == len(scrfd_heads()) for one in running)
+        closing.result(60)
