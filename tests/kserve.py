@@ -4,7 +4,6 @@ wants to go wrong. What the real one does is held against it in tests/contract/t
 
 import mmap
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,6 @@ class FakeTriton(GRPCInferenceServiceServicer):
     shares: bool = True  # can it see our shared memory?
     refuses: grpc.StatusCode | None = None  # what every run ends with
     away: grpc.StatusCode | None = None  # what everything ends with
-    slow: float = 0.0
     busy: int = 0  # so many times it says that a region is in use
     says: Any = None  # changes what it says of the model: metadata → metadata
     answers: Any = None  # changes what it answers: response → response
@@ -77,7 +75,6 @@ class FakeTriton(GRPCInferenceServiceServicer):
             with self._lock:
                 self.sent += len(raw)
         tensor = np.frombuffer(raw, np.float32).reshape(tuple(picture.shape))
-        time.sleep(self.slow)
         if self.refuses is not None:
             context.abort(self.refuses, "a reason\nand more of it")
         response = wire.ModelInferResponse(model_name=self.name, model_version="1")

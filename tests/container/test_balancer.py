@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests.support import REPO, wait_ready
+from tests.support import REPO, own_address, wait_ready
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed: apt-get install nginx-light")
@@ -59,8 +59,7 @@ class Service:
             server.shutdown()
 
 
-# An address of this machine that is this process's alone: a port that was free there is not taken meanwhile.
-OURS = f"127.{64 + (os.getpid() >> 16) % 64}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+OURS = own_address()
 
 
 def free_port() -> int:
