@@ -429,6 +429,14 @@ def test_what_other_keyboards_and_systems_write(open_page: Any) -> None:
     assert composed == decomposed != other
 
 
+def test_nought_has_no_sign(open_page: Any) -> None:
+    page: Page = open_page()
+    page.go()
+    base = page.page.evaluate("document.querySelector('script[type=module]').src.replace('app.js', '')")
+    said = "async (base) => { const { number } = await import(`${base}texts.js`); return [-0.4, 0.4, -0.6].map((x) => number(x)); }"
+    assert page.page.evaluate(said, base) == ["0", "0", "-1"]
+
+
 @pytest.mark.parametrize(
     "code", ["ru", *(pytest.param(code, marks=pytest.mark.slow) for code in languages() if code != "ru")]
 )

@@ -30,7 +30,8 @@ export function t(key, values = {}) {
 }
 
 export function number(value, digits = 0) {
-  return new Intl.NumberFormat(locale, { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(value);
+  const rounded = Number(value.toFixed(digits)) + 0; // nought without a sign
+  return new Intl.NumberFormat(locale, { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(rounded);
 }
 
 export function when(iso) {

@@ -66,7 +66,7 @@ export function search({ collection, signal }) {
     const name = person.name || person.id;
     return h("li", { class: `match ${similarity >= limit ? "" : "weak"}` },
       crop(collection.name, face, t("crop.of", { name })),
-      h("div", { class: "match-words" }, h("a", { class: "truncate stretched", href: `#/collections/${encodeURIComponent(collection.name)}/persons/${encodeURIComponent(person.id)}` }, name),
+      h("div", { class: "match-words" }, h("a", { class: "stretched", title: name, href: `#/collections/${encodeURIComponent(collection.name)}/persons/${encodeURIComponent(person.id)}` }, name),
         h("span", { class: "row tight between" }, h("strong", { class: "figure" }, number(similarity, 3)), h("span", { class: "muted small" }, t(similarity >= limit ? "match.yes" : "match.no"))),
         bar(similarity, limit), h("span", { class: "muted small truncate" }, told(person.metadata).join(" · "))));
   }
