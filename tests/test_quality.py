@@ -89,8 +89,10 @@ def test_each_limit_refuses_what_is_beyond_it(name: str, mode: str) -> None:
     limit = getattr(LIMITS[mode], name)  # type: ignore[index]
     angle = name in ("yaw", "pitch", "roll")
     assert shortcomings(good(**{name: limit}), mode) == []  # type: ignore[arg-type]
-    said = shortcomings(good(**{name: limit + 1 if angle else limit * 0.9}), mode)  # type: ignore[arg-type]
-    assert len(said) == 1 and said[0].startswith(name)
+    worse = limit + 1 if angle else limit * 0.9
+    (cause,) = shortcomings(good(**{name: worse}), mode)  # type: ignore[arg-type]
+    assert (cause.kind, cause.value, cause.limit) == (name, pytest.approx(worse), limit)
+    assert cause.said.startswith(name)
     assert shortcomings(good(**{name: 0 if not angle else 180}), "off") == []
 
 

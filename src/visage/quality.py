@@ -62,6 +62,16 @@ class Limits:
     roll: float
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a face is not enrolled. `kind`: of a figure its name in `Quality` or `Pose`; then `value` misses `limit`."""
+
+    kind: str
+    said: str
+    value: float | None = None
+    limit: float | None = None
+
+
 # Of 58 portraits at hand the largest faces have sharpness 180…3500, yaw within ±25°, pitch within ±16°: standard takes
 # all of them. Faces in their backgrounds, out of focus, have sharpness 3…9.
 LIMITS: Mapping[Mode, Limits | None] = {
@@ -112,8 +122,8 @@ def pose(landmarks: Floats) -> Pose:
     return Pose(*(round(float(np.degrees(angle)), 2) for angle in (yaw, pitch, roll)))
 
 
-def shortcomings(quality: Quality, mode: Mode) -> list[str]:
-    """What keeps a face from being enrolled in this mode, a line each; empty where nothing does."""
+def shortcomings(quality: Quality, mode: Mode) -> list[Cause]:
+    """What keeps a face from being enrolled in this mode; empty where nothing does."""
     limits = LIMITS[mode]
     if limits is None:
         return []
@@ -127,5 +137,13 @@ def shortcomings(quality: Quality, mode: Mode) -> list[str]:
         ("pitch", quality.pose.pitch, limits.pitch),
         ("roll", quality.pose.roll, limits.roll),
     )
-    said = [f"{name} {value:.3g} is below {limit:g}" for name, value, limit in least if value < limit]
-    return said + [f"{name} {value:.0f}° is beyond ±{limit:g}°" for name, value, limit in most if abs(value) > limit]
+    found = [
+        Cause(name, f"{name} {value:.3g} is below {limit:g}", round(value, 3), limit)
+        for name, value, limit in least
+        if value < limit
+    ]
+    return found + [
+        Cause(name, f"{name} {value:.0f}° is beyond ±{limit:g}°", value, limit)
+        for name, value, limit in most
+        if abs(value) > limit
+    ]

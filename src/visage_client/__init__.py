@@ -3,6 +3,7 @@
 from visage_client.answers import (
     BulkReport,
     BulkRow,
+    Cause,
     Chosen,
     Collection,
     Comparison,
@@ -58,6 +59,7 @@ __all__ = [
     "Bar",
     "BulkReport",
     "BulkRow",
+    "Cause",
     "Chosen",
     "Client",
     "Collection",

@@ -23,6 +23,17 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a face is poor or refused. `kind`: a figure of `Quality`, whose `value` misses `limit`, or no-face,
+    several-faces, no-recogniser.
+    """
+
+    kind: str
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """`size`: shorter side of the box in pixels; angles in degrees."""
 
@@ -34,6 +45,7 @@ class Quality:
     roll: float
     verdict: Literal["good", "poor"] = "good"
     reasons: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +173,7 @@ class EnrolledImage:
     reasons: tuple[str, ...] = ()
     near_duplicate: NearDuplicate | None = None
     error: Problem | None = None
+    causes: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

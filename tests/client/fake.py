@@ -168,7 +168,7 @@ class Fake:
             error = {"type": "urn:visage:image-undecodable", "title": "Image undecodable", "detail": "no image"}
             return {"status": "failed", "error": error, "faces": [], "took_ms": 0.1}
         face = {"box": [1.0, 2.0, 41.0, 52.5], "score": 0.9, "size": 40.0, "landmarks": [[1, 2.5]] * 5}
-        face["quality"] = QUALITY | {"verdict": "good", "reasons": []}
+        face["quality"] = QUALITY | {"verdict": "good", "reasons": [], "causes": []}
         if embedded:
             form = None if isinstance(seen.body, bytes) else seen.body.get("vectors")
             face |= {"embedding": in_form(embedding(image), form or seen.query.get("vectors"), seen), "norm": 10.0}
@@ -227,9 +227,10 @@ class Fake:
 
     def _enrolled_image(self, person: dict[str, Any], image: bytes) -> dict[str, Any]:
         if image == BLURRED:
-            return {"status": "refused", "reasons": ["sharpness 3 is below 30"]}
+            cause = {"kind": "sharpness", "value": 3.0, "limit": 30.0}
+            return {"status": "refused", "reasons": ["sharpness 3 is below 30"], "causes": [cause]}
         face = self._keep(person, embedding(image))
-        return {"status": "enrolled", "reasons": [], "face": stored(face, person["person"]["id"])}
+        return {"status": "enrolled", "reasons": [], "causes": [], "face": stored(face, person["person"]["id"])}
 
     def _keep(self, person: dict[str, Any], numbers: list[float]) -> str:
         self.made += 1

@@ -15,6 +15,7 @@ import pytest
 from tests.client.fake import BLURRED, BROKEN, EMPTY, MODELS, PNG, Fake, embedding
 from visage_client import (
     BadAnswer,
+    Cause,
     Client,
     Conflict,
     Forbidden,
@@ -150,6 +151,7 @@ def test_a_person_from_enrolment_to_deletion(client: Client) -> None:
         ("enrolled", ()),
         ("refused", ("sharpness 3 is below 30",)),
     ]
+    assert [image.causes for image in enrolled.images] == [(), (Cause("sharpness", 3, 30),)]
     more = client.add_faces("staff", "grace", images=b"two", vectors=[[1, 0, 0, 0], np.eye(4)[1]], faces="largest")
     assert (more.person.faces, more.vectors) == (4, 2)
     assert client.person("staff", "grace").metadata == {"city": "NY"}

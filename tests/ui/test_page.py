@@ -209,7 +209,7 @@ def test_collections_are_made_filled_searched_and_dropped(open_page: Any, served
     enrol(page, "Grace Hopper", HOPPER, GROUP)
     text(page, ".notice.good", "Grace Hopper is enrolled")
     has(page, ".outcome .pill.good", 1)
-    text(page, ".outcome", "24 faces")
+    text(page, ".outcome", "Faces in the picture: 24. “Take the largest” would enrol it")
     page.shot("enrol")
     enrol(page, "Eileen Collins", ASTRONAUT)
     text(page, ".notice.good", "Eileen Collins is enrolled")
@@ -272,7 +272,7 @@ def test_nobody_is_enrolled_from_a_crowd(open_page: Any, served: Served) -> None
     make_collection(page)
     enrol(page, "The crowd", GROUP)
     text(page, "[role=alert]", "Nobody was enrolled")
-    text(page, ".outcome", "24 faces")
+    text(page, ".outcome", "Faces in the picture: 24.")
     assert served.people() == []
     segment(page, "Take the largest")
     page.page.get_by_role("button", name="Enrol").click()

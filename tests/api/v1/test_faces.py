@@ -74,6 +74,8 @@ def test_faces_come_with_their_quality_largest_first(client: Client) -> None:
     assert face["box"] == [300, 120, 330, 150] and len(face["landmarks"]) == 5
     assert set(face) == {"box", "score", "landmarks", "size", "quality"}
     assert face["quality"]["verdict"] == "poor" and "size 30 is below 40" in face["quality"]["reasons"]
+    assert {"kind": "size", "value": 30, "limit": 40} in face["quality"]["causes"]
+    assert len(face["quality"]["causes"]) == len(face["quality"]["reasons"])
     assert {"score", "size", "sharpness", "yaw", "pitch", "roll"} < set(face["quality"])
     assert second["status"] == "failed" and second["error"]["type"] == "urn:visage:image-undecodable"
     assert answer["models"] == {"det": "constant_detector@dddddddddddd"} and answer["took_ms"] > 0

@@ -91,6 +91,8 @@ def test_a_person_is_enrolled_from_pictures_and_vectors(client: Client) -> None:
     assert {"score", "size", "sharpness", "yaw", "pitch", "roll", "box", "width"} < set(enrolled["face"]["about"])
     assert failed["error"]["type"] == "urn:visage:image-undecodable"
     assert refused["reasons"] == ["no face was found"]
+    assert refused["causes"] == [{"kind": "no-face", "value": None, "limit": None}]
+    assert enrolled["reasons"] == enrolled["causes"] == failed["causes"] == []
 
 
 def test_a_crop_can_be_looked_at(client: Client) -> None:
@@ -126,7 +128,10 @@ def test_pictures_that_are_not_good_enough_are_refused(client: Client) -> None:
     told = post(client, images=[b64(BLURRED), b64(TWO), b64(SHARP)])
     blurred, two, sharp = told["images"]
     assert blurred["status"] == "refused" and "sharpness" in blurred["reasons"][0]
+    (cause,) = blurred["causes"]
+    assert cause["kind"] == "sharpness" and cause["value"] < cause["limit"] == 20
     assert two["status"] == "refused" and "2 faces" in two["reasons"][0]
+    assert two["causes"][0] == {"kind": "several-faces", "value": 2, "limit": 1}
     assert sharp["status"] == "enrolled"
     largest = post(client, images=[b64(TWO)], faces="largest")
     assert largest["images"][0]["face"]["about"]["box"] == [100, 100, 200.7, 230]

@@ -1,7 +1,7 @@
 """Values → what the /v1 routes answer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ from visage.api.problems import described
 from visage.api.v1.vectors import Form, written_vector
 from visage.errors import ImageError
 from visage.faces import Face, Outcome
-from visage.quality import Mode, Quality, measured, shortcomings
+from visage.quality import Cause, Mode, Quality, measured, shortcomings
 from visage.search.base import Collection, Match, Person, StoredFace
 
 
@@ -90,8 +90,14 @@ def _attributes(found: Face) -> dict[str, Any]:
 
 
 def judged(quality: Quality, mode: Mode = "standard") -> dict[str, Any]:
-    reasons = shortcomings(quality, mode)
-    return figures(quality) | {"verdict": "poor" if reasons else "good", "reasons": reasons}
+    causes = shortcomings(quality, mode)
+    return figures(quality) | {"verdict": "poor" if causes else "good", **why(causes)}
+
+
+def why(causes: Sequence[Cause]) -> dict[str, Any]:
+    """The same for people and for programs."""
+    told = [{"kind": one.kind, "value": one.value, "limit": one.limit} for one in causes]
+    return {"reasons": [one.said for one in causes], "causes": told}
 
 
 def figures(quality: Quality) -> dict[str, float]:

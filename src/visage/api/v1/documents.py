@@ -23,6 +23,7 @@ FACE = {
         "roll": -0.2,
         "verdict": "good",
         "reasons": [],
+        "causes": [],
     },
 }
 MODELS = {"det": "yunet@49f000ec501f", "rec": "sface@fb143eea0783"}
@@ -52,7 +53,11 @@ STORED = {
     "created": "2026-01-31T12:00:00.000Z",
     "has_crop": False,
 }
-ENROLLED = {"person": PERSON, "images": [{"status": "enrolled", "reasons": [], "face": STORED}], "vectors": 0}
+ENROLLED = {
+    "person": PERSON,
+    "images": [{"status": "enrolled", "reasons": [], "causes": [], "face": STORED}],
+    "vectors": 0,
+}
 
 _PROBLEMS = {
     401: "Who calls is not known",

@@ -13,7 +13,7 @@ from visage.api.v1 import answers
 from visage.api.v1.recognisers import check_length
 from visage.errors import ImageError, NothingEnrolled
 from visage.faces import Floats, ImageFaces, Outcome
-from visage.quality import Mode, measured, shortcomings
+from visage.quality import Cause, Mode, measured, shortcomings
 from visage.search.base import (
     Collection,
     Enrolment,
@@ -39,7 +39,7 @@ class Candidate:
 
     source: Literal["image", "vector"]
     face: NewFace | None = None
-    reasons: list[str] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
     error: ImageError | None = None
     near: dict[str, Any] | None = None
 
@@ -48,12 +48,12 @@ def of_picture(outcome: Outcome, index: int, ids: Ids, mode: Mode, choice: Choic
     """A picture's largest face, embedded, judged by `mode`."""
     if isinstance(outcome.result, ImageError):
         return Candidate("image", error=outcome.result)
-    reasons = _reasons(outcome.result, mode, choice)
-    if reasons:
-        return Candidate("image", reasons=reasons)
+    causes = _causes(outcome.result, mode, choice)
+    if causes:
+        return Candidate("image", causes=causes)
     found = outcome.result.faces[0]
     if found.embedding is None:
-        return Candidate("image", reasons=["no recognition network is loaded"])
+        return Candidate("image", causes=[Cause("no-recogniser", "no recognition network is loaded")])
     about = answers.figures(measured(found)) | {
         "source": "image",
         "box": answers.rounded(found.box),
@@ -64,13 +64,14 @@ def of_picture(outcome: Outcome, index: int, ids: Ids, mode: Mode, choice: Choic
     return Candidate("image", NewFace(ids.of(f"image-{index}"), found.embedding.vector, about, kept))
 
 
-def _reasons(found: ImageFaces, mode: Mode, choice: Choice) -> list[str]:
+def _causes(found: ImageFaces, mode: Mode, choice: Choice) -> list[Cause]:
     if not found.faces:
-        return ["no face was found"]
-    reasons = shortcomings(measured(found.faces[0]), mode)
+        return [Cause("no-face", "no face was found")]
+    causes = shortcomings(measured(found.faces[0]), mode)
     if choice == "one" and found.found > 1:
-        reasons.insert(0, f"{found.found} faces were found; say faces=largest to take the largest")
-    return reasons
+        said = f"{found.found} faces were found; say faces=largest to take the largest"
+        causes.insert(0, Cause("several-faces", said, found.found, 1))
+    return causes
 
 
 def of_vector(vector: Floats, index: int, ids: Ids) -> Candidate:
@@ -105,11 +106,11 @@ def told(person: Person, faces: dict[str, StoredFace], candidates: Sequence[Cand
 
 def enrolled(one: Candidate, faces: dict[str, StoredFace]) -> dict[str, Any]:
     if one.error is not None:
-        return {"status": "failed", "reasons": [], "error": described(one.error)}
+        return {"status": "failed", **answers.why([]), "error": described(one.error)}
     if one.face is None:
-        return {"status": "refused", "reasons": one.reasons}
+        return {"status": "refused", **answers.why(one.causes)}
     kept = faces.get(one.face.id)
-    answer: dict[str, Any] = {"status": "enrolled", "reasons": []}
+    answer: dict[str, Any] = {"status": "enrolled", **answers.why([])}
     if kept is not None:
         answer["face"] = answers.stored_face(kept)
     return answer | ({"near_duplicate": one.near} if one.near is not None else {})

@@ -11,6 +11,14 @@ class ErrorObject(BaseModel):
     detail: str
 
 
+class CauseAnswer(BaseModel):
+    kind: str = Field(
+        description="score, size, sharpness, yaw, pitch, roll; of enrolments also no-face, several-faces, no-recogniser"
+    )
+    value: float | None = Field(None, description="The face's figure, which misses `limit`")
+    limit: float | None = None
+
+
 class Quality(BaseModel):
     score: float
     size: float = Field(description="Shorter side of the box in pixels")
@@ -19,7 +27,8 @@ class Quality(BaseModel):
     pitch: float = Field(description="Degrees; above 0 looks up")
     roll: float = Field(description="Degrees; above 0 is turned clockwise")
     verdict: str = Field(description="good or poor, by the mode standard")
-    reasons: list[str]
+    reasons: list[str] = Field(description="Why it is poor, in English")
+    causes: list[CauseAnswer] = Field(description="The same for programs, in the same order")
 
 
 class FoundFace(BaseModel):
@@ -132,7 +141,8 @@ class NearDuplicate(BaseModel):
 class EnrolledImage(BaseModel):
     status: str = Field(description="enrolled, refused or failed")
     face: StoredFaceAnswer | None = None
-    reasons: list[str]
+    reasons: list[str] = Field(description="Why it was refused, in English")
+    causes: list[CauseAnswer] = Field(description="The same for programs, in the same order")
     near_duplicate: NearDuplicate | None = None
     error: ErrorObject | None = None
 

@@ -6,7 +6,7 @@ import { number, t } from "../texts.js";
 import { Problem, gallery, persistent, personPath } from "../api.js";
 import { button, dropzone, empty, pill, segmented } from "../parts.js";
 import { base64 } from "../pictures.js";
-import { enrolmentOptions, reasonOf } from "../outcomes.js";
+import { enrolmentOptions, reasonsOf } from "../outcomes.js";
 import { idOf, sorted } from "../people.js";
 
 const AT_ONCE = 2; // persons on their way
@@ -85,13 +85,13 @@ export function bulk({ collection, signal, refresh }) {
           found.push(entry);
           tally[entry.status] = (tally[entry.status] ?? 0) + 1;
           tally.done += 1;
-          log.push([file.path, name, id, entry.status, [...(entry.reasons ?? []).map(reasonOf), entry.error?.detail].filter(Boolean).join("; ")]);
+          log.push([file.path, name, id, entry.status, reasonsOf(entry).join("; ")]);
         });
         paint();
       }
       if (there) tally.persons += 1;
       const kept = found.filter((entry) => entry.status === "enrolled").length;
-      const why = [...new Set(found.flatMap((entry) => [...(entry.reasons ?? []).map(reasonOf), entry.error?.detail]).filter(Boolean))];
+      const why = [...new Set(found.flatMap(reasonsOf))];
       if (rows.childElementCount >= MOST_SHOWN) rows.lastElementChild.remove();
       rows.prepend(h("tr", {}, h("th", { scope: "row" }, there ? h("a", { href: `#/collections/${encodeURIComponent(collection.name)}/persons/${encodeURIComponent(id)}` }, name) : name), h("td", { class: "figure" }, `${number(kept)} / ${number(found.length)}`), h("td", {}, pill(t(kept === found.length ? "import.all" : kept ? "import.some" : "import.nothing"), kept === found.length ? "good" : kept ? "warn" : "bad"), why.length > 0 && h("p", { class: "muted small" }, why.join("; ")))));
       paint();

@@ -6,6 +6,7 @@ import { ROOT, json } from "../api.js";
 import { code, dropzone, empty, failure, iconButton, pasteInto, pill, segmented, slider, spinner, toggle } from "../parts.js";
 import { dataUrl, mediaType, portrait, read, thumbnail } from "../pictures.js";
 import { overlay } from "../overlay.js";
+import { reasonsOf } from "../outcomes.js";
 
 const options = { route: "detect", threshold: null, attributes: true };
 
@@ -147,10 +148,8 @@ function card(shot, face, index, events) {
         h("span", { class: "row tight" }, h("span", { class: "number" }, String(index + 1)), h("strong", { class: "figure" }, number(face.score, 3)), quality.verdict && pill(t(`quality.${quality.verdict}`), quality.verdict === "good" ? "good" : "warn")),
         h("span", { class: "muted small" }, [`${number(face.size)} px`, face.gender !== undefined && face.gender !== null && genderOf(face.gender), face.age !== undefined && face.age !== null && number(face.age)].filter(Boolean).join(" · ")))),
     h("dl", { class: "facts", id }, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", { class: "figure" }, value))),
-      quality.reasons?.length > 0 && h("div", { class: "whole" }, h("dt", {}, t("quality.why")), h("dd", {}, quality.reasons.map(reason).join("; ")))));
+      quality.reasons?.length > 0 && h("div", { class: "whole" }, h("dt", {}, t("quality.why")), h("dd", {}, reasonsOf(quality).join("; ")))));
 }
-
-export const reason = (text) => text.replaceAll("-", " ");
 
 function genderOf(value) {
   if (value === 1 || value === "male") return t("gender.male");
