@@ -105,12 +105,13 @@ def told(person: Person, faces: dict[str, StoredFace], candidates: Sequence[Cand
 
 
 def enrolled(one: Candidate, faces: dict[str, StoredFace]) -> dict[str, Any]:
+    why = answers.why(one.causes)
     if one.error is not None:
-        return {"status": "failed", **answers.why([]), "error": described(one.error)}
+        return {"status": "failed", **why, "error": described(one.error)}
     if one.face is None:
-        return {"status": "refused", **answers.why(one.causes)}
+        return {"status": "refused", **why}
     kept = faces.get(one.face.id)
-    answer: dict[str, Any] = {"status": "enrolled", **answers.why([])}
+    answer: dict[str, Any] = {"status": "enrolled", **why}
     if kept is not None:
         answer["face"] = answers.stored_face(kept)
     return answer | ({"near_duplicate": one.near} if one.near is not None else {})
