@@ -81,6 +81,22 @@ def threads_since(before: Collection[threading.Thread]) -> list[threading.Thread
     return [thread for thread in begun if not thread.name.startswith(("asyncio_", "AnyIO"))]
 
 
+class Clock:
+    """Stands in for a module's `time`: it goes on where somebody sleeps or is told to, the same on every machine."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -253,6 +269,11 @@ def opener_of(make: Callable[[], Any]) -> Callable[[], AbstractContextManager[An
     return lambda: closing(make())
 
 
+def state_of(client: Client) -> Any:
+    """What its application keeps: tests look into it, or give it another clock, where no route tells or takes it."""
+    return client.app.state.visage  # type: ignore[attr-defined]  # TestClient knows an ASGI app, this is FastAPI's
+
+
 @contextmanager
 def client_of(settings: Settings, **how: Any) -> Iterator[Client]:
     """A client of an application in this process, once it is ready; it raises no server error as an exception."""
@@ -290,7 +311,9 @@ class Server:
         return self.process.pid
 
     def log(self) -> str:
-        return self._log.read_text("utf-8")
+        """Its whole lines; the last one may be being written just now."""
+        text = self._log.read_text("utf-8")
+        return text[: text.rfind("\n") + 1]
 
 
 @contextmanager
@@ -301,16 +324,16 @@ def served(folder: Path, command: Sequence[str] = ("-m", "visage", "serve"), **e
     env |= {"PORT": "0", "LOG_FORMAT": "json", "INFERENCE_BACKEND": "onnx", "PYTHONPATH": str(REPO / "src"), **environ}
     with log.open("w", encoding="utf-8") as out:
         process = subprocess.Popen([sys.executable, *command], cwd=REPO, env=env, stdout=out, stderr=out, text=True)
+    server = Server(process, "", log)
     try:
-        url = ""
-        until = time.monotonic() + 250  # pytest ends most tests before that
-        while not url:
+        until = time.monotonic() + 200  # before pytest ends the test, which would not show the log
+        while not server.url:
             assert process.poll() is None and time.monotonic() < until, log.read_text("utf-8")
             time.sleep(0.05)
-            for line in log.read_text("utf-8").splitlines(keepends=True):
-                if "visage is ready: " in line and line.endswith("\n"):  # it may be being written just now
-                    url = json.loads(line)["event"].split("ready: ")[1].split()[0]
-        yield Server(process, url, log)
+            for line in server.log().splitlines():
+                if "visage is ready: " in line:
+                    server.url = json.loads(line)["event"].split("ready: ")[1].split()[0]
+        yield server
     finally:
         process.terminate()
         try:

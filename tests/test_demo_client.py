@@ -25,8 +25,6 @@ from visage_client import Client, ExtractedFace, ExtractedImage
 
 SAMPLES = REPO / "misc" / "images"
 
-pytestmark = pytest.mark.timeout(300)  # the first of them in a worker waits for the service to start
-
 # What a busy machine takes for a request is no news here.
 PATIENT = {"REQUEST_TIMEOUT": "600"}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from visage.faces import Face
 from visage.geometry.alignment import TEMPLATE
-from visage.quality import _MODEL, LIMITS, Pose, Quality, measured, pose, sharpness, shortcomings
+from visage.quality import _MODEL, LIMITS, Mode, Pose, Quality, measured, pose, sharpness, shortcomings
 
 ANGLES = st.floats(-60, 60)
 
@@ -85,12 +85,12 @@ def good(**other: float) -> Quality:
 
 @pytest.mark.parametrize("name", ["score", "size", "sharpness", "yaw", "pitch", "roll"])
 @pytest.mark.parametrize("mode", ["standard", "strict"])
-def test_each_limit_refuses_what_is_beyond_it(name: str, mode: str) -> None:
-    limit = getattr(LIMITS[mode], name)  # type: ignore[index]
+def test_each_limit_refuses_what_is_beyond_it(name: str, mode: Mode) -> None:
+    limit = getattr(LIMITS[mode], name)
     angle = name in ("yaw", "pitch", "roll")
-    assert shortcomings(good(**{name: limit}), mode) == []  # type: ignore[arg-type]
+    assert shortcomings(good(**{name: limit}), mode) == []
     worse = limit + 1 if angle else limit * 0.9
-    (cause,) = shortcomings(good(**{name: worse}), mode)  # type: ignore[arg-type]
+    (cause,) = shortcomings(good(**{name: worse}), mode)
     assert (cause.kind, cause.value, cause.limit) == (name, pytest.approx(worse), limit)
     assert cause.said.startswith(name)
     assert shortcomings(good(**{name: 0 if not angle else 180}), "off") == []

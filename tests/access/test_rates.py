@@ -2,8 +2,6 @@ import multiprocessing
 import time
 from pathlib import Path
 
-import pytest
-
 from visage.access.rates import Buckets
 
 SECOND = 10**9
@@ -62,7 +60,6 @@ def _taken(folder: Path, wanted: int, taken: "multiprocessing.Queue[int]") -> No
     taken.put(sum(buckets.take("k1", 100) == 0 for _ in range(wanted)))
 
 
-@pytest.mark.timeout(300)
 def test_processes_share_a_bucket(tmp_path: Path) -> None:
     started = time.monotonic()
     context = multiprocessing.get_context("spawn")

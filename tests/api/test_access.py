@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Client, b64, constant_client, settings_of, wait_ready
+from tests.support import Client, b64, constant_client, settings_of, state_of, wait_ready
 from visage.access.keyfile import KeyFile
 from visage.access.keys import Scope
 from visage.api.access import need_of
@@ -344,7 +344,7 @@ def test_who_asks_too_often_is_told_when_to_come_again(
     client: Client, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic_ns()  # it stands still: a bucket fills up while a slow machine asks
-    monkeypatch.setattr(client.app.state.visage.gate._buckets, "_clock", lambda: now)  # type: ignore[attr-defined]
+    monkeypatch.setattr(state_of(client).gate._buckets, "_clock", lambda: now)
     mine, others = keys("read", rate=2), keys("read", rate=2, name="another")
     assert [client.get("/info", headers=mine).status_code for _ in range(3)] == [200, 200, 429]
     refused = client.get("/info", headers=mine)

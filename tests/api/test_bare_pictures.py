@@ -235,7 +235,6 @@ names = st.sampled_from([b"threshold", b"max_size", b"limit_faces", b"msgpack", 
 queries = st.lists(st.tuples(names, st.binary(max_size=20)).map(b"=".join), max_size=3).map(b"&".join)
 
 
-@pytest.mark.timeout(300)  # hundreds of requests
 @given(st.lists(queries, min_size=20, max_size=40))
 @settings(deadline=None, max_examples=10)
 def test_whatever_a_query_holds_is_used_or_refused(several: list[bytes]) -> None:

@@ -133,7 +133,6 @@ Metrics().failure(Overloaded("full"))
 """
 
 
-@pytest.mark.timeout(300)
 def test_workers_of_one_service_are_summed(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SEVERAL, OTHER],
@@ -141,7 +140,7 @@ def test_workers_of_one_service_are_summed(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=240,
+        timeout=200,
     )
     assert 'visage_failures_total{kind="overloaded"} 2.0' in done.stdout
     assert "process_resident_memory_bytes" not in done.stdout

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support import Client, ConstantDetector, b64, constant_client, extract, wait_ready
+from tests.support import Client, ConstantDetector, b64, constant_client, extract, state_of, wait_ready
 from tests.wire import PHOTO, PROBLEM
 from visage.backends.base import Sizes
 from visage.drawing import draw
@@ -223,7 +223,7 @@ def test_info_and_models_tell_what_may_be_named(client: Client) -> None:
 
 def test_a_loaded_network_of_a_pack_is_among_the_models() -> None:
     with several() as client:
-        runtime = client.app.state.visage.runtime
+        runtime = state_of(client).runtime
         del runtime.catalogue.entries["one_face"]  # as it is for a pack's: known, but no entry of the catalogue's own
         models = {model["name"]: model for model in client.get("/models").json()["models"]}
     assert models["one_face"]["loaded"] and models["one_face"]["in_memory"]
@@ -272,7 +272,6 @@ def in_memory(client: Client) -> dict[str, float]:
     return {name: value for (name, _), value in samples(client, "visage_model_in_memory").items()}
 
 
-@pytest.mark.timeout(300)
 def test_idle_networks_are_unloaded_and_those_in_use_are_not() -> None:
     held = Held()
     environ = {"MODELS_IDLE_SECONDS": "0.1", "REQUEST_TIMEOUT": "300"}
@@ -317,12 +316,11 @@ class SlowToOpen(ConstantDetector):
         return Sizes((640, 480))
 
 
-@pytest.mark.timeout(300)
 def test_who_waits_for_a_network_waits_no_longer_than_it_wants_and_holds_up_nobody() -> None:
     slow = SlowToOpen()
     environ = {"MODELS_IDLE_SECONDS": "0.2", "REQUEST_TIMEOUT": "300"}
     with constant_client(runtime={"detectors": {"slow": slow}, "workers": 1}, **environ) as client:
-        slot = client.app.state.visage.runtime.service.rack._detection.slots["slow"]  # type: ignore[attr-defined]
+        slot = state_of(client).runtime.service.rack._detection.slots["slow"]
         wait_ready(lambda: in_memory(client)["slow"] == 0)
         slow.gate.clear()
         slow.opening.clear()
@@ -346,7 +344,6 @@ def test_who_waits_for_a_network_waits_no_longer_than_it_wants_and_holds_up_nobo
         assert slow.opened == 2  # at the start, and once for all of them
 
 
-@pytest.mark.timeout(300)
 def test_a_network_that_cannot_be_loaded_again_fails_those_who_need_it_until_it_can() -> None:
     slow = SlowToOpen()
     with constant_client(runtime={"detectors": {"slow": slow}}, MODELS_IDLE_SECONDS="0.2") as client:

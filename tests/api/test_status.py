@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support import Client, b64, constant_client, constant_runtime, extract, settings_of
+from tests.support import Client, b64, constant_client, constant_runtime, extract, settings_of, state_of
 from tests.wire import PHOTO, PROBLEM, TEXT, gauge
 from visage import __version__
 from visage.api.app import create_app
@@ -166,7 +166,7 @@ def test_a_service_that_could_not_load_says_so() -> None:
 
 
 def until_failed(client: Client) -> None:
-    while client.app.state.visage.failure is None:  # type: ignore[attr-defined]
+    while state_of(client).failure is None:
         client.get("/ready")
 
 

@@ -111,7 +111,6 @@ def test_half_precision_is_for_devices_and_only_where_asked_for_fault_11(
     assert on_device.run(pixels)[0].dtype == np.float32
 
 
-@pytest.mark.timeout(300)
 def test_info_shows_what_it_computes_on(models_dir: Path, device: str) -> None:
     settings = settings_of(MODELS_DIR=str(models_dir), INFERENCE_BACKEND="onnx", ORT_PROVIDERS="azure, CPU")
     with client_of(settings) as client:

@@ -21,6 +21,7 @@ import grpc
 
 from tests.kserve import FakeTriton, serving
 from tests.networks import Embedder, dense, model_file, pictures, scrfd_heads, yunet_heads
+from tests.support import Clock
 from visage.backends.base import Asking, Means, ModelFile, Preprocess, Session, Sizes
 from visage.backends.onnx import open_session as open_oracle
 from visage.backends.triton import regions, server
@@ -85,16 +86,6 @@ def waits(session: TritonSession, seconds: float) -> None:
     """From now on it waits so long for an answer."""
     means = session._model.means
     session._model = replace(session._model, means=replace(means, asking=replace(means.asking, seconds=seconds)))
-
-
-class Clock:
-    """What a server tells its times from, instead of `time`; it stands still until it is put forward."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class Opened:
@@ -334,7 +325,7 @@ def test_a_server_that_is_away_is_no_room_and_is_found_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    clock = Clock()
+    clock = Clock(1000.0)
     monkeypatch.setattr(server, "time", clock)
     session = opened(tiny, fake, asking=asking)
     session.run(pictures(1, (32, 32)))

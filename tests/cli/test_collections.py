@@ -51,7 +51,6 @@ def test_a_collection_that_is_not_there_is_one_line(data: Path, name: str, capsy
     assert capsys.readouterr().err.strip() == "visage: No such collection: there is no collection 'nobody'"
 
 
-@pytest.mark.timeout(300)
 def test_a_collection_is_embedded_again_by_the_network_that_the_settings_name(
     tmp_path: Path, models_dir: Path, hopper: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

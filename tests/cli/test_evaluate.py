@@ -74,7 +74,6 @@ def test_persons_of_the_file_go_before_those_that_pairs_join() -> None:
     assert set(judged(named, VECTORS).persons) == {("p", "q")}
 
 
-@pytest.mark.timeout(300)  # the first picture of a machine takes matplotlib a while: it looks for fonts
 def test_plots_are_pictures(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     same = rng.random(300) < 0.4
@@ -86,7 +85,6 @@ def test_plots_are_pictures(tmp_path: Path) -> None:
         assert min(pixels.shape[:2]) > 300 and pixels.std() > 0.05
 
 
-@pytest.mark.timeout(300)
 def test_the_command_on_real_pictures(
     tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

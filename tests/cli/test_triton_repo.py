@@ -4,8 +4,6 @@ import pytest
 
 from visage.__main__ import main
 
-pytestmark = pytest.mark.timeout(300)  # whoever is first prepares the networks of all
-
 
 @pytest.fixture
 def command(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

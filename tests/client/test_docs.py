@@ -68,7 +68,6 @@ def url(tmp_path: Path, models_dir: Path) -> Iterator[str]:
         yield server.url
 
 
-@pytest.mark.timeout(300)  # a process starts, and its kernels may be compiled
 @pytest.mark.skipif(not HAS_V1, reason="this tree's service has no /v1 yet")
 def test_the_examples_run_against_the_real_service(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

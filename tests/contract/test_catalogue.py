@@ -23,8 +23,6 @@ from visage.zoo.licences import MEANINGS, needs_acceptance
 from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import data_file
 
-pytestmark = pytest.mark.timeout(300)
-
 CATALOGUE = read_catalogue(REPO / "models")
 PICTURE = Decoder(Limits()).decode(data_file("selftest.png").read_bytes()).pixels
 

@@ -13,8 +13,6 @@ from tests.runnable import EVERY, measured_here
 from tests.support import client_of, extract, served, settings_of, wait_ready
 from visage.backends import ORACLE
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def info(client: Any) -> Any:
     return client.get("/info").json()

@@ -24,8 +24,6 @@ from tests.support import Client, Server, b64, constant_client, extract, served
 from tests.wire import CROP, PHOTO, TEXT, HeldDetector, gauge, jpeg
 from visage.images import decoding
 
-pytestmark = pytest.mark.timeout(300)
-
 GOOD, BAD = b64(PHOTO), b64(TEXT)
 MSGPACK = "application/x-msgpack"
 

@@ -28,8 +28,6 @@ from visage.backends.base import Sizes
 from visage.errors import DeviceLost
 from visage.faces import Detections, Floats, ImageBatch
 
-pytestmark = pytest.mark.timeout(300)
-
 # A process alone ends after so many seconds; meanwhile it is asked, on a busy machine too.
 SERVE = f"""
 from visage.__main__ import main

@@ -9,8 +9,6 @@ import pytest
 
 from tests.support import ACCEPTED, TESTDATA, Client, b64, by_hand, client_of, models_folder, settings_of
 
-pytestmark = pytest.mark.timeout(300)
-
 _LIST = TESTDATA / "nasty_expected.json"
 EXPECTED: list[dict[str, Any]] = json.loads(_LIST.read_text("utf-8")) if _LIST.is_file() else []
 

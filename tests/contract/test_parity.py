@@ -31,8 +31,6 @@ from visage.selftest import FACE
 from visage.zoo.sources import Fetching, data_file
 from visage.zoo.store import Store
 
-pytestmark = pytest.mark.timeout(300)
-
 EMBEDDED = ("yunet", "sface")
 # One network in two files that are none of the catalogue's: fed as each of the two kinds of recogniser is.
 FACENETS = {

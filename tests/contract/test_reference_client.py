@@ -14,8 +14,6 @@ import requests
 from tests.support import Client, Server, b64, constant_client, served
 from tests.wire import CROP, PHOTO, TEXT
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module")
 def server(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -17,8 +17,6 @@ from tests.galleries import gallery_client
 from tests.support import Client
 from tests.wire import constant_app
 
-pytestmark = pytest.mark.timeout(300)
-
 EXAMPLES = 20  # a route
 
 

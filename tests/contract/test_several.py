@@ -21,8 +21,6 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.networks import Embedder, dense, heads, save, scrfd_heads
 from tests.support import REPO, Server, b64, models_folder, served, wait_ready
 
-pytestmark = pytest.mark.timeout(300)
-
 BALLAST = 64 * 2**20  # bytes of the heavy embedder
 
 
@@ -172,7 +170,7 @@ def test_a_start_that_cannot_be_is_refused_in_one_line(tmp_path: Path, environ: 
     }
     command = [sys.executable, "-m", "visage", "serve"]
     done = subprocess.run(
-        command, cwd=REPO, env=env | environ, capture_output=True, text=True, timeout=280, check=False
+        command, cwd=REPO, env=env | environ, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if line.strip()]

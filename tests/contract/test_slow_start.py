@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.support import REPO, served, wait_ready
 
 # `visage serve` whose workers, which read this file as well, take longer than uvicorn waits for one unless it is told.
@@ -16,7 +14,6 @@ time.sleep(7)
 """
 
 
-@pytest.mark.timeout(300)
 def test_workers_that_are_slow_to_start_are_not_taken_for_hung(models_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "serve.py").write_text(SERVE, "utf-8")
     environ = {"PYTHONPATH": f"{REPO / 'src'}:{REPO}", "MODELS_DIR": str(models_dir), "NUM_WORKERS": "2"}

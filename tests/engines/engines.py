@@ -5,23 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tests.support import Clock
 from visage.backends.base import ModelFile, Sizes
 from visage.faces import Floats, Pixels
 
 FIXED = Sizes((32, 32))
 
 
-class Clock:
-    """Stands in for the module `time`: it goes on by what engines take, and by nothing else that a machine does."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-
-clock = Clock()
+clock = Clock()  # goes on by what engines take, and by nothing else that a machine does
 
 
 @dataclass
@@ -39,7 +30,7 @@ class Session:
     def run(self, pixels: Pixels, /) -> tuple[Floats, ...]:
         assert not self.closed
         self.runs.append(len(pixels))
-        clock.now += self.seconds
+        clock.sleep(self.seconds)
         return (self.bent(pixels.mean(axis=(1, 2)).astype(np.float32)),)
 
     def close(self) -> None:

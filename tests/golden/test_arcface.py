@@ -12,8 +12,6 @@ from visage.backends.base import Preprocess
 from visage.faces import Pixels
 from visage.geometry.alignment import align
 
-pytestmark = pytest.mark.timeout(300)
-
 # What a case is: the picture's name, the aligned crop, the raw embedding that another program made of it.
 Case = tuple[str, Pixels, list[float]]
 

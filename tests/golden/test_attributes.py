@@ -16,8 +16,6 @@ from tests.support import ACCEPTED, TESTDATA, Client, b64, by_hand, client_of, e
 from visage.faces import MaskScores
 from visage.geometry.alignment import align
 
-pytestmark = pytest.mark.timeout(300)
-
 ATTRIBUTES = {"GA_NAME": "genderage_v1", "MASK_DETECTOR": "mask_detector"}
 BY_HAND = ("scrfd_500m_bnkps", "mobilefacenet_arcface_y1", "genderage_v1", "mask_detector")
 MASKED = "images/mask/mask_05.jpg"

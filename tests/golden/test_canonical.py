@@ -23,8 +23,6 @@ from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import data_file
 from visage.zoo.transfer import digest
 
-pytestmark = pytest.mark.timeout(300)
-
 CATALOGUE = read_catalogue(REPO / "models")
 KNOWN = [entry.name for entry in CATALOGUE.entries.values() if entry.canonical]
 PICTURE = Decoder(Limits()).decode(data_file("selftest.png").read_bytes())

@@ -13,8 +13,6 @@ from tests.golden.references import overlaps, partners, truth
 from tests.support import Client, extract
 from visage.faces import Floats
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def test_the_annotated_faces_of_wider_are_found(real: Client, testdata: Path) -> None:
     # Measured on 36 pictures: 117 of 125 faces at an overlap from 0.5 (recall 0.936), 3 boxes beside them

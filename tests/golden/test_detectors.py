@@ -34,8 +34,6 @@ from visage.zoo.reading import read_catalogue
 from visage.zoo.sources import Fetching
 from visage.zoo.store import Store
 
-pytestmark = pytest.mark.timeout(300)
-
 CLOSE = ["ifr_TH.png", "uniface_image0.jpg", "uniface_image1.jpg"]
 FACES = {"retinaface_mnet025_v1": 228, "mnet_cov2": 194, "centerface": 228, "yolov5n-0.5": 321}
 THRESHOLD = 0.6

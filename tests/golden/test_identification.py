@@ -21,8 +21,6 @@ from tests.support import Client, client_of, settings_of
 from visage.calibration import Judged, Spread, spread
 from visage.search.embedded import EmbeddedStore
 
-pytestmark = pytest.mark.timeout(300)
-
 COLLECTION = "/v1/collections/portraits"
 
 

@@ -22,8 +22,6 @@ from visage.geometry.letterbox import letterbox
 from visage.pipeline import DetectionStage
 from visage.zoo.reading import read_catalogue
 
-pytestmark = pytest.mark.timeout(300)
-
 NETWORKS = [
     "yunet",
     pytest.param("yunet_2023mar", marks=pytest.mark.slow),

@@ -14,8 +14,6 @@ import pytest
 from tests.golden.references import cosine, decoded, reference
 from tests.support import ACCEPTED, Client, by_hand, client_of, extract, models_folder, settings_of
 
-pytestmark = pytest.mark.timeout(300)
-
 # What the reference service called its pictures, and what they are called here.
 PICTURES = {
     "Stallone.jpg": "ifr_Stallone.jpg",

@@ -13,8 +13,6 @@ from visage.faces import ImageBatch, Pixels
 from visage.families.base import Detector
 from visage.geometry.letterbox import letterbox
 
-pytestmark = pytest.mark.timeout(300)
-
 INPUT = (640, 640)
 FILES = ("scrfd_500m_bnkps", "scrfd_2.5g_bnkps", "det_500m")
 

@@ -10,8 +10,6 @@ from tests.golden.references import cosine, pairs, roc_auc
 from tests.support import Client, extract
 from visage.zoo.reading import read_catalogue
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module")
 def threshold(models_dir: Path) -> float:

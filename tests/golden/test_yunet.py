@@ -13,8 +13,6 @@ from tests.networks import rewritten
 from visage.faces import Pixels
 from visage.families.base import Detector
 
-pytestmark = pytest.mark.timeout(300)
-
 CROWD = "images/detect/ifr_lumia.jpg"
 THRESHOLD = 0.5
 

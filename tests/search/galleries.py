@@ -1,7 +1,6 @@
 """Vectors and enrolments that tests make."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,16 +43,6 @@ def opened(folder: Path, **options: Any) -> Iterator[EmbeddedStore]:
         yield store
     finally:
         store.close()
-
-
-def comes(true: Callable[[], bool], seconds: float = 60) -> bool:
-    """Whether it is so before long. The limit is for what never comes: a busy machine takes its time."""
-    until = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def holding(folder: Path, text: bytes) -> list[str]:

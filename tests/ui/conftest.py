@@ -50,6 +50,12 @@ class Page:
         self.page.goto(f"{self.url}/ui#/{place}")
         self.page.locator(f'main[data-view="{place or "try"}"] h1').wait_for()
 
+    def imported(self, script: str, then: str, given: Any = None) -> Any:
+        """What the function `then` makes of this script of the page and of `given`."""
+        app = self.page.locator("script[type=module]").get_attribute("src")
+        loaded = f"import(new URL({app!r}, document.baseURI).href.replace('app.js', {script!r}))"
+        return self.page.evaluate(f"async (given) => ({then})(await {loaded}, given)", given)
+
     def shot(self, name: str, *, full: bool = True) -> None:
         SHOTS.mkdir(parents=True, exist_ok=True)
         if full:

@@ -15,8 +15,6 @@ HOPPER = PICTURES / "grace_hopper.jpg"
 ASTRONAUT = PICTURES / "astronaut.jpg"
 GROUP = PICTURES / "group.jpg"
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def choose(page: Page, *files: Path, zone: str = ".drop") -> None:
     page.page.locator(f"{zone} input[type=file]").first.set_input_files([str(file) for file in files])
@@ -419,22 +417,18 @@ def test_languages_and_themes(open_page: Any) -> None:
 def test_what_other_keyboards_and_systems_write(open_page: Any) -> None:
     page: Page = open_page()
     page.go()
-    base = page.page.evaluate("document.querySelector('script[type=module]').src.replace('app.js', '')")
-    where = page.page.evaluate(
-        "async (base) => (await import(`${base}filter.js`)).parse('city ＝ 東京，age ＞= 18')", base
-    )
+    where = page.imported("filter.js", "({ parse }) => parse('city ＝ 東京，age ＞= 18')")
     assert where == {"where": {"city": "東京", "age": {"gte": 18}}}
-    ids = "async ([base, names]) => { const { idOf } = await import(`${base}people.js`); return names.map(idOf); }"
-    composed, decomposed, other = page.page.evaluate(ids, [base, ["が", "か\u3099", "か"]])
+    names = ["が", "か\u3099", "か"]
+    composed, decomposed, other = page.imported("people.js", "({ idOf }, names) => names.map(idOf)", names)
     assert composed == decomposed != other
 
 
 def test_nought_has_no_sign(open_page: Any) -> None:
     page: Page = open_page()
     page.go()
-    base = page.page.evaluate("document.querySelector('script[type=module]').src.replace('app.js', '')")
-    said = "async (base) => { const { number } = await import(`${base}texts.js`); return [-0.4, 0.4, -0.6].map((x) => number(x)); }"
-    assert page.page.evaluate(said, base) == ["0", "0", "-1"]
+    said = page.imported("texts.js", "({ number }, given) => given.map((x) => number(x))", [-0.4, 0.4, -0.6])
+    assert said == ["0", "0", "-1"]
 
 
 @pytest.mark.parametrize(

@@ -382,7 +382,6 @@ def starting(store: Store, wanted: Entry, *how: str) -> Iterator[subprocess.Pope
             process.send_signal(signal.SIGKILL)
 
 
-@pytest.mark.timeout(300)
 def test_a_start_that_was_killed_in_a_download_is_gone_on_with(server: BadServer, store: Store, weights: bytes) -> None:
     url = server.at("/a", whole(weights, until=70_000, then=hang), whole(weights))
     wanted = entry(url, sha256=sha256(weights))
@@ -399,7 +398,6 @@ def test_a_start_that_was_killed_in_a_download_is_gone_on_with(server: BadServer
     assert left(store) == COMPLETE
 
 
-@pytest.mark.timeout(300)
 def test_a_start_that_was_killed_while_preparing_is_begun_anew(server: BadServer, store: Store, weights: bytes) -> None:
     wanted = entry(server.at("/a", whole(weights)), rewrites=("dynamic_batch",))
     with starting(store, wanted, "stop") as process:

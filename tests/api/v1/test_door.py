@@ -59,7 +59,6 @@ def running(data_dir: Path, store: Any, **environ: str) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.timeout(300)
 def test_a_slow_store_holds_nobody_else_up(tmp_path: Path) -> None:
     store = Slow()
     with running(tmp_path / "d", store, REQUEST_TIMEOUT="300") as url, ThreadPoolExecutor(20) as pool:
@@ -117,7 +116,6 @@ def test_a_stream_may_be_longer_than_a_body(tmp_path: Path) -> None:
     assert json.loads(lines[-1]) == {"done": True, "persons": 3000, "faces": 3000, "failed": 0}
 
 
-@pytest.mark.timeout(300)
 def test_who_sends_everything_before_reading_is_not_kept_waiting(tmp_path: Path) -> None:
     """The answer is longer than all buffers between the two: a server that waited to send it would never read on."""
     count = 60_000
@@ -139,7 +137,7 @@ def test_who_sends_everything_before_reading_is_not_kept_waiting(tmp_path: Path)
 
     with running(tmp_path / "d", MemoryFaster()) as url:
         post(f"{url}/v1/collections", json={"name": "staff"})
-        answer = asyncio.run(asyncio.wait_for(raw(url), 240))
+        answer = asyncio.run(asyncio.wait_for(raw(url), 200))
     assert b'{"done":true,"persons":60000,"faces":60000,"failed":0}' in answer and len(answer) > 8 * 2**20
 
 
@@ -173,7 +171,6 @@ def test_who_hangs_up_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> Non
         assert get(f"{url}/health").status_code == 200
 
 
-@pytest.mark.timeout(300)
 def test_an_export_that_nobody_reads_to_the_end_ends(tmp_path: Path) -> None:
     store = MemoryStore()
     with running(tmp_path / "d", store) as url:

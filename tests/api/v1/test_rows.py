@@ -34,14 +34,12 @@ def fed(rows: Rows, data: bytes, cuts: list[int]) -> list[bytes]:
     return found + rows.last()
 
 
-@pytest.mark.timeout(300)
 @given(st.lists(VALUES, max_size=5), st.lists(st.integers(0, 10_000), max_size=6))
 def test_msgpack_objects_come_out_whole(values: list[Any], cuts: list[int]) -> None:
     data = b"".join(msgpack.packb(value) for value in values)
     assert [msgpack.unpackb(row) for row in fed(Rows(packed=True), data, cuts)] == values
 
 
-@pytest.mark.timeout(300)
 @given(
     st.lists(st.dictionaries(st.text(), st.integers(-(2**53), 2**53)), max_size=5),
     st.lists(st.integers(0, 1000), max_size=6),

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.search.galleries import DIMENSION, comes, enrolment, holding, ids, many, new, opened, unit
+from tests.search.galleries import DIMENSION, enrolment, holding, ids, many, new, opened, unit
+from tests.support import wait_ready
 from visage.errors import StoreUnavailable
 from visage.search.base import Question
 from visage.search.embedded import EmbeddedStore, database, store, upkeep
@@ -78,8 +79,8 @@ def test_a_process_that_does_not_search_lets_go_of_what_others_removed(
         one.forget("staff", "p7")
         one.drop("old")
         one.compact()
-        assert comes(lambda: not any("deleted" in line for line in mapped(tmp_path)))
-        assert comes(lambda: len(other._searched) == 1)
+        wait_ready(lambda: not any("deleted" in line for line in mapped(tmp_path)), 60)
+        wait_ready(lambda: len(other._searched) == 1, 60)
         assert len(one._searched) == 1
         assert len(ids(other, vectors[3], top=100)) == 59
 
@@ -202,7 +203,7 @@ def test_the_name_of_somebody_without_faces_leaves_the_files_by_itself(
         kept.enrol("staff", [enrolment("nobody", name="Ann Onymous"), *many(unit(3))])
         assert holding(tmp_path, b"Ann Onymous")
         kept.forget("staff", "nobody")
-        assert comes(lambda: not holding(tmp_path, b"Ann Onymous"))
+        wait_ready(lambda: not holding(tmp_path, b"Ann Onymous"), 60)
         assert (kept.collection("staff").persons, kept.collection("staff").faces) == (3, 3)
         assert len(ids(kept, unit(1)[0])) == 3
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.search.galleries import DIMENSION, comes, holding, ids, many, new, opened, unit
+from tests.search.galleries import DIMENSION, holding, ids, many, new, opened, unit
+from tests.support import wait_ready
 from visage.errors import StoreUnavailable
 from visage.search.base import Precision, Question
 from visage.search.embedded import EmbeddedStore, image, upkeep
@@ -139,7 +140,7 @@ def test_deletions_are_compacted_by_themselves(tmp_path: Path, monkeypatch: pyte
         store.enrol("staff", many(vectors))
         store.forget("staff", "p7")
         mark = vectors[7].tobytes()[:32]
-        assert comes(lambda: not holding(tmp_path, mark))
+        wait_ready(lambda: not holding(tmp_path, mark), 60)
         assert len(ids(store, vectors[1], top=50)) == 49
 
 

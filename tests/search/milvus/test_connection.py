@@ -1,9 +1,9 @@
 import threading
-from types import SimpleNamespace
 
 import pytest
 
 from tests.search.milvus.fake import FakeMilvus, Refused
+from tests.support import Clock
 from visage.errors import SearchError, StoreUnavailable
 from visage.search.milvus import schema
 from visage.search.milvus.connection import Connection
@@ -24,20 +24,14 @@ class Broken(Refused):
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The connection's time: it passes where somebody sleeps, and so is the same on every machine."""
-
-    made = SimpleNamespace(now=100.0)
-
-    def sleep(seconds: float) -> None:
-        made.now += seconds
-
-    made.monotonic, made.sleep = lambda: made.now, sleep
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The connection's time."""
+    made = Clock(100.0)
     monkeypatch.setattr("visage.search.milvus.connection.time", made)
     return made
 
 
-def test_what_fails_is_tried_again_while_there_is_time(clock: SimpleNamespace) -> None:
+def test_what_fails_is_tried_again_while_there_is_time(clock: Clock) -> None:
     server = FakeMilvus()
     connection = Connection(server.driver(), 5)
     failures = iter([True, True, False])
@@ -51,7 +45,7 @@ def test_what_fails_is_tried_again_while_there_is_time(clock: SimpleNamespace) -
     assert server.calls == ["moment"] * 3
 
 
-def test_a_collection_that_is_not_in_memory_is_loaded(clock: SimpleNamespace) -> None:
+def test_a_collection_that_is_not_in_memory_is_loaded(clock: Clock) -> None:
     server = FakeMilvus()
     connection = Connection(server.driver(), 5)
     connection.make("visage_a_persons", schema.PERSONS)
@@ -80,7 +74,7 @@ def test_a_collection_that_is_not_in_memory_is_loaded(clock: SimpleNamespace) ->
     ],
 )
 def test_failures_are_told_as_what_they_are_and_without_addresses(
-    failure: Exception, told: type[Exception], said: str, clock: SimpleNamespace
+    failure: Exception, told: type[Exception], said: str, clock: Clock
 ) -> None:
     server = FakeMilvus()
 
@@ -98,7 +92,7 @@ def test_failures_are_told_as_what_they_are_and_without_addresses(
     assert isinstance(found.value, StoreUnavailable) is (told is StoreUnavailable)
 
 
-def test_many_callers_of_a_server_that_cannot_be_reached_do_not_wait_for_each_other(clock: SimpleNamespace) -> None:
+def test_many_callers_of_a_server_that_cannot_be_reached_do_not_wait_for_each_other(clock: Clock) -> None:
     server = FakeMilvus()
     connecting, give_up = threading.Event(), threading.Event()
     attempts: list[str] = []
@@ -142,7 +136,7 @@ def test_many_callers_of_a_server_that_cannot_be_reached_do_not_wait_for_each_ot
         connection.tables()
 
 
-def test_calls_that_belong_together_have_the_time_of_one_unless_all_is_well(clock: SimpleNamespace) -> None:
+def test_calls_that_belong_together_have_the_time_of_one_unless_all_is_well(clock: Clock) -> None:
     server = FakeMilvus()
     connection = Connection(server.driver(), 1.2)
     connection.tables()

@@ -41,7 +41,6 @@ def test_an_address_that_is_none_is_told(tmp_path: Path) -> None:
 
 
 @needs_pymilvus
-@pytest.mark.timeout(300)
 def test_a_collection_moves_there_and_back_and_the_file_is_free_again(tmp_path: Path) -> None:
     address = f"milvus:{tmp_path / 'new' / 'lite.db'}"
     with opened(tmp_path / "a") as here, opened(tmp_path / "b") as back:
@@ -58,7 +57,6 @@ def test_a_collection_moves_there_and_back_and_the_file_is_free_again(tmp_path: 
 
 
 @needs_pymilvus
-@pytest.mark.timeout(300)
 def test_a_second_process_is_told_that_the_file_is_taken(tmp_path: Path) -> None:
     address = f"milvus:{tmp_path / 'lite.db'}"
     store = open_place(address)
@@ -69,7 +67,6 @@ def test_a_second_process_is_told_that_the_file_is_taken(tmp_path: Path) -> None
 
 
 @needs_pymilvus
-@pytest.mark.timeout(300)
 def test_what_was_acknowledged_is_there_after_kill_9_and_nothing_is_half(tmp_path: Path) -> None:
     address = str(tmp_path / "lite.db")
     store = open_place(f"milvus:{address}")
