@@ -18,13 +18,6 @@ def test_a_picture_as_the_body_is_documented_with_its_fields(path: str, model: t
     assert set(parameters) == set(model.model_fields) - {"img_req_headers"}
     assert {parameter["in"] for parameter in parameters.values()} == {"query"}
     assert not any(parameter["required"] for parameter in parameters.values())
-    assert parameters["threshold"]["example"] == 0.6
+    assert not any("example" in parameter for parameter in parameters.values())  # a page would send them with JSON, too
     assert any(kind.get("exclusiveMinimum") == 0 for kind in parameters["threshold"]["schema"]["anyOf"])
     assert "--data-binary" in operation["description"] and "image/jpeg" in operation["description"]
-
-
-def test_the_examples_are_ones_that_the_models_take() -> None:
-    paths = create_app(settings_of()).openapi()["paths"]
-    for path, model in (("/extract", ExtractFields), ("/draw_detections", DrawFields)):
-        parameters = paths[path]["post"]["parameters"]
-        model.model_validate({one["name"]: one["example"] for one in parameters if "example" in one})

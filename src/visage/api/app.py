@@ -53,7 +53,10 @@ faces with their quality, comparison, collections of persons, search.
 
 Try it, compare, enrol and search with your own pictures in the browser: [the page](ui).
 
-Every answer carries `X-Request-Id` and `X-Visage-Models`. Errors are problem documents (RFC 9457)."""
+Every answer carries `X-Request-Id` and `X-Visage-Models`. Errors are problem documents (RFC 9457).
+
+What "Try it out" fills in runs as it stands. The examples of /v1 build on one another: make the collection `staff`,
+enrol `grace`, send the row of `bulk`, then look, search and delete."""
 
 
 def create_app(
@@ -107,7 +110,7 @@ def create_app(
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
     _add_middleware(app, state)
-    add_pages(app)
+    add_pages(app, _is_guarded)
     return app
 
 

@@ -1,5 +1,6 @@
 """The API's document and the two pages that show it, without any outside asset."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from visage.api import refusals
 from visage.api.access import declare_keys
+from visage.api.documents import without_null
 from visage.api.prefix import prefix_of
-from visage.api.schemas import DrawBody, DrawFields, ExtractBody, ExtractFields
+from visage.api.routers import draw, extract
+from visage.api.schemas import DrawBody, DrawFields, ExtractBody, ExtractFields, Problem, defaults
 from visage.api.v1 import bodies_of_v1
 from visage.settings import Settings
 
@@ -27,9 +31,11 @@ _OUTSIDE_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _NO_LOGO = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 
 
-def add_pages(app: FastAPI) -> None:
-    """Routes /docs and /redoc, their assets, and the document behind /openapi.json."""
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+def add_pages(app: FastAPI, guarded: Callable[[str, str], bool]) -> None:
+    """Routes /docs and /redoc, their assets, and the document behind /openapi.json. `guarded`: whether a method and
+    path need a place inside.
+    """
+    app.openapi = lambda: _document(app, guarded)  # type: ignore[method-assign]
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
@@ -70,35 +76,29 @@ def _redoc_script() -> bytes:
     return (_ASSETS / _REDOC_SCRIPT).read_bytes().replace(_OUTSIDE_LOGO, _NO_LOGO)
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, guarded: Callable[[str, str], bool]) -> dict[str, Any]:
     """The OpenAPI document, with the bodies that the routes read themselves."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        ours: tuple[type[BaseModel], ...] = (ExtractBody, ExtractFields, DrawBody, DrawFields, *bodies_of_v1())
+        ours: tuple[type[BaseModel], ...] = (
+            ExtractBody,
+            ExtractFields,
+            DrawBody,
+            DrawFields,
+            Problem,
+            *bodies_of_v1(),
+        )
         for model in ours:
             made = model.model_json_schema(ref_template="#/components/schemas/{model}")
             inner = made.pop("$defs", {})
-            schemas.update({name: _without_null(schema) for name, schema in inner.items()})
-            schemas[model.__name__] = _without_null(made)
+            schemas.update({name: without_null(schema) for name, schema in inner.items()})
+            schemas[model.__name__] = without_null(made)
         settings: Settings = app.state.visage.settings
+        for form in (extract.FORM, draw.FORM):
+            schemas[form.name] = form.schema(defaults(settings))
+        refusals.declare(document, settings, guarded)
         if settings.asks_for_keys:
             declare_keys(document, metrics_public=settings.metrics_public)
         app.openapi_schema = document
     return app.openapi_schema
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A body's schema as people read it: a field may be left out. That null means the same goes without saying;
-    a page that fills in forms from the schema would send the text "null".
-    """
-    properties = {name: _not_null(field) for name, field in schema.get("properties", {}).items()}
-    return {**schema, "properties": properties} if properties else schema
-
-
-def _not_null(field: dict[str, Any]) -> dict[str, Any]:
-    kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
-    if len(kinds) == len(field.get("anyOf", [])):
-        return field
-    rest = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
-    return {**kinds[0], **rest} if len(kinds) == 1 else {**rest, "anyOf": kinds}

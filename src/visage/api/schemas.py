@@ -149,6 +149,32 @@ class DrawBody(DrawFields):
     images: Images
 
 
+def defaults(settings: Settings) -> dict[str, Any]:
+    """What each field of an extraction or a drawing means where it is left out; of texts "" is none."""
+    return {
+        "threshold": settings.def_det_thresh,
+        "limit_faces": 0,
+        "min_face_size": 0,
+        "det_name": settings.det_name,
+        "rec_name": settings.rec_name or "",
+        "max_size": list(settings.max_size),
+        "embed_only": False,
+        "return_face_data": settings.def_return_face_data,
+        "return_landmarks": settings.def_return_landmarks,
+        "return_landmarks_106": settings.def_return_landmarks_106,
+        "extract_embedding": settings.def_extract_embedding,
+        "extract_ga": settings.def_extract_ga,
+        "detect_masks": settings.def_detect_masks,
+        "verbose_timings": False,
+        "api_ver": settings.def_api_ver or "",
+        "msgpack": False,
+        "draw_landmarks": True,
+        "draw_landmarks_106": False,
+        "draw_scores": True,
+        "draw_sizes": True,
+    }
+
+
 def _or(value: bool | None, default: bool) -> bool:
     return default if value is None else value
 

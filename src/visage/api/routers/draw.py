@@ -7,9 +7,11 @@ from fastapi import APIRouter, Request, Response
 from visage.api import answers
 from visage.api.bodies import answering, image_sources, is_picture, missing, read_body, read_form, read_picture
 from visage.api.context import context_of
-from visage.api.documents import picture_content, query_parameters, schema
+from visage.api.documents import Form, picture_content, query_parameters, schema
 from visage.api.encoding import accepts
-from visage.api.schemas import DrawBody, DrawFields, Problem
+from visage.api.refusals import declared
+from visage.api.samples import PICTURE
+from visage.api.schemas import DrawBody, DrawFields
 from visage.api.state import state_of
 from visage.drawing import draw
 from visage.faces import Outcome
@@ -18,19 +20,14 @@ from visage.networks import described
 
 router = APIRouter(tags=["pictures"])
 
-_EXAMPLE = {"images": {"urls": ["grace_hopper.jpg"]}, "threshold": 0.6}
-_QUERY_EXAMPLES = {"threshold": 0.6, "draw_scores": False}
+_EXAMPLE = {"images": {"data": [PICTURE]}, "threshold": 0.6}
+FORM = Form("DrawForm", DrawFields, "file")
 _JPEG, _PNG = "image/jpeg", "image/png"
 _QUALITY = 95
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {_JPEG: {}, _PNG: {}}, "description": "The picture; PNG for `Accept: image/png`"},
-    403: {"model": Problem, "description": "Path or address not allowed"},
-    413: {"model": Problem, "description": "Picture or body over the limit"},
-    415: {"model": Problem, "description": "Picture format not read"},
-    422: {"model": Problem, "description": "No picture, or fields that do not say what they should"},
-    502: {"model": Problem, "description": "The picture cannot be fetched"},
-    503: {"model": Problem, "description": "No room, not ready or too late; Retry-After says when to try again"},
+    **declared(403, 413, 415, 422, 502, 503),
 }
 
 
@@ -40,7 +37,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     responses=_ANSWERS,
     response_class=Response,
     openapi_extra={
-        "parameters": query_parameters(DrawFields, _QUERY_EXAMPLES),
+        "parameters": query_parameters(DrawFields),
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": schema(DrawBody), "example": _EXAMPLE}, **picture_content()},
@@ -70,25 +67,7 @@ async def draw_detections(request: Request) -> Response:
     summary="Draw the faces of an uploaded file",
     responses=_ANSWERS,
     response_class=Response,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "allOf": [
-                            schema(DrawFields),
-                            {
-                                "type": "object",
-                                "required": ["file"],
-                                "properties": {"file": {"type": "string", "format": "binary"}},
-                            },
-                        ]
-                    }
-                }
-            },
-        }
-    },
+    openapi_extra={"requestBody": {"required": True, "content": FORM.content}},
 )
 async def multipart_draw_detections(request: Request) -> Response:
     """/draw_detections for a form with a `file`."""

@@ -8,9 +8,11 @@ from fastapi import APIRouter, Request, Response
 from visage.api.answers import embeddings, extraction, shape_of
 from visage.api.bodies import answering, image_sources, is_picture, missing, read_body, read_form, read_picture
 from visage.api.context import RequestContext, context_of
-from visage.api.documents import picture_content, query_parameters, schema
+from visage.api.documents import Form, picture_content, query_parameters, schema
 from visage.api.encoding import MSGPACK, answer_type, render
-from visage.api.schemas import ExtractAnswer, ExtractBody, ExtractFields, Problem
+from visage.api.refusals import declared
+from visage.api.samples import PICTURE
+from visage.api.schemas import ExtractAnswer, ExtractBody, ExtractFields
 from visage.api.state import state_of
 from visage.faces import Outcome
 from visage.images.fetching import ImageSource, Raw
@@ -21,23 +23,18 @@ router = APIRouter(tags=["faces"])
 # Past so many outcomes writing the answer is handed to a thread.
 _MANY_FACES = 32
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    413: {"model": Problem, "description": "Body or number of images over the limit"},
-    422: {"model": Problem, "description": "The request does not say what it should"},
-    503: {"model": Problem, "description": "No room, not ready or too late; Retry-After says when to try again"},
-}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": ExtractAnswer,
         "description": "One entry an image, in order. A list of lists for `api_ver` 1; other entries for `embed_only`",
         "content": {MSGPACK: {}},
     },
-    **_PROBLEMS,
+    **declared(413, 415, 422, 503),
 }
 
 
-_EXAMPLE = {"images": {"urls": ["grace_hopper.jpg"]}, "threshold": 0.6, "return_landmarks": True}
-_QUERY_EXAMPLES = {"threshold": 0.6, "return_landmarks": True, "max_size": [640, 480]}
+_EXAMPLE = {"images": {"data": [PICTURE]}, "threshold": 0.6, "return_landmarks": True}
+FORM = Form("ExtractForm", ExtractFields, "files", many=True)
 
 
 @router.post(
@@ -45,7 +42,7 @@ _QUERY_EXAMPLES = {"threshold": 0.6, "return_landmarks": True, "max_size": [640,
     summary="Faces of images",
     responses=_ANSWERS,
     openapi_extra={
-        "parameters": query_parameters(ExtractFields, _QUERY_EXAMPLES),
+        "parameters": query_parameters(ExtractFields),
         "requestBody": {
             "required": True,
             "content": {
@@ -77,27 +74,7 @@ async def extract(request: Request) -> Response:
     "/multipart/extract",
     summary="Faces of uploaded files",
     responses=_ANSWERS,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "allOf": [
-                            schema(ExtractFields),
-                            {
-                                "type": "object",
-                                "required": ["files"],
-                                "properties": {
-                                    "files": {"type": "array", "items": {"type": "string", "format": "binary"}}
-                                },
-                            },
-                        ]
-                    }
-                }
-            },
-        }
-    },
+    openapi_extra={"requestBody": {"required": True, "content": FORM.content}},
 )
 async def multipart_extract(request: Request) -> Response:
     """/extract for a form with one or several files; its other fields are those of /extract."""

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, RedirectResponse
 from visage import __version__
 from visage.api.prefix import prefix_of
 from visage.api.problems import kind_of, problem
-from visage.api.schemas import Problem
+from visage.api.refusals import declared
 from visage.api.state import State, state_of
 from visage.backends import AUTO, BACKENDS
 from visage.networks import Loaded
@@ -24,7 +24,7 @@ async def root(request: Request) -> RedirectResponse:
     return RedirectResponse(f"{prefix_of(request.scope)}/docs", 307)
 
 
-@router.get("/health", summary="Does the process live?", responses={500: {"model": Problem}})
+@router.get("/health", summary="Does the process live?", responses=declared(500))
 async def health(request: Request) -> Response:
     """Runs no network; see /ready for whether requests can be answered. 500 where only a new process can answer."""
     state = state_of(request)
@@ -35,7 +35,7 @@ async def health(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/ready", summary="Can requests be answered?", responses={503: {"model": Problem}})
+@router.get("/ready", summary="Can requests be answered?", responses=declared(503))
 async def ready(request: Request) -> dict[str, str]:
     """200 once every network is loaded, self-tested and warm; 503 before, and after a device was lost."""
     state_of(request).ready()

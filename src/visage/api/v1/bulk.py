@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from visage.api.documents import schema
 from visage.api.encoding import MSGPACK, is_msgpack
 from visage.api.idempotency import Ids
+from visage.api.refusals import declared
 from visage.api.state import state_of
 from visage.api.v1 import answers, documents
 from visage.api.v1.bodies import BulkRow
@@ -28,11 +29,18 @@ router = APIRouter(prefix="/v1", tags=["v1: collections"])
 NDJSON = "application/x-ndjson"
 _A_PIECE = 256  # faces of an export that are written at a time
 
-_ROW = {"id": "grace", "name": "Grace Hopper", "metadata": {"city": "New York"}, "vectors": [[0.6, -0.8]]}
+# Both forms of a row: a line of an export, whose face has an id, which the examples of other routes name; and a person.
+_ROWS = lines(
+    [
+        {"person": {"id": "grace", "name": "Grace Hopper"}, "face": {"id": "grace-1"}, "vector": documents.VECTOR},
+        {"id": "grace", "metadata": {"city": "New York"}, "vectors": [documents.VECTOR]},
+    ]
+).decode()
 _LINES = (
     '{"row": 0, "status": "enrolled", "person": "grace", "faces": 1}\n'
     '{"done": true, "persons": 1, "faces": 1, "failed": 0}\n'
 )
+_ROWS_SCHEMA = {"type": "string", "description": "A BulkRow a line, as JSON"}
 _LINE_SCHEMA = {"type": "string", "description": "A JSON object a line"}
 
 
@@ -45,14 +53,16 @@ _LINE_SCHEMA = {"type": "string", "description": "A JSON object a line"}
             "content": {NDJSON: {"schema": _LINE_SCHEMA, "example": _LINES}},
             "description": "A line a row, once it is on disk; the last says `done`",
         },
-        **documents.problems(404, 409, 422, 503),
+        **declared(404, 409, 422, 503),
     },
     openapi_extra={
         "parameters": [documents.KEY],
         "requestBody": {
             "required": True,
             "content": {
-                NDJSON: {"schema": schema(BulkRow), "example": _ROW},
+                # First, for Swagger's page: what it sends under a name with "json" in it is one JSON document.
+                "text/plain": {"schema": _ROWS_SCHEMA, "example": _ROWS},
+                NDJSON: {"schema": _ROWS_SCHEMA, "example": _ROWS},
                 MSGPACK: {"schema": schema(BulkRow)},
             },
         },
@@ -103,7 +113,7 @@ async def _taken(request: Request, rows: Rows, intake: Intake, spool: Spool) -> 
             "content": {NDJSON: {"schema": _LINE_SCHEMA}},
             "description": "A line a face: its person, itself, its vector. /bulk reads it back",
         },
-        **documents.problems(404, 422, 503),
+        **declared(404, 422, 503),
     },
 )
 async def export(

@@ -11,6 +11,7 @@ from visage.api.bodies import read_body
 from visage.api.context import context_of
 from visage.api.idempotency import Ids
 from visage.api.prefix import prefix_of
+from visage.api.refusals import declared
 from visage.api.state import State, state_of
 from visage.api.v1 import answers, documents, schemas
 from visage.api.v1.bodies import COLLECTION, CollectionBody, CollectionChange
@@ -24,7 +25,9 @@ T = TypeVar("T")
 
 router = APIRouter(prefix="/v1", tags=["v1: collections"])
 
-Name = Annotated[str, Path(pattern=COLLECTION, description="The collection's name")]
+Name = Annotated[
+    str, Path(openapi_examples={"staff": {"value": "staff"}}, pattern=COLLECTION, description="The collection's name")
+]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of one page")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next` of the page before")]
 
@@ -142,7 +145,7 @@ async def change(request: Request, collection: Name) -> Response:
     "/collections/{collection}",
     status_code=204,
     summary="Delete a collection with all that is in it",
-    responses=documents.problems(404, 409, 422, 503),
+    responses=declared(404, 409, 422, 503),
     openapi_extra={"parameters": [documents.KEY]},
 )
 async def drop(request: Request, collection: Name) -> Response:

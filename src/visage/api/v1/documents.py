@@ -4,11 +4,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from visage.api import samples
 from visage.api.documents import picture_content, query_parameters, schema
 from visage.api.encoding import MSGPACK
-from visage.api.schemas import Problem
+from visage.api.refusals import declared
 
-PICTURE = {"url": "grace_hopper.jpg"}
+PICTURE = samples.PICTURE
+VECTOR = samples.VECTOR
 FACE = {
     "box": [179.22, 122.31, 353.9, 332.18],
     "score": 0.944,
@@ -59,18 +61,6 @@ ENROLLED = {
     "vectors": 0,
 }
 
-_PROBLEMS = {
-    401: "Who calls is not known",
-    403: "Not allowed: the caller, a path or an address",
-    404: "No such collection, person or face",
-    409: "Already there, vectors of another recogniser, or an idempotency key used for another request",
-    413: "Body, picture or number of images over the limit",
-    415: "Picture format not read",
-    422: "The request does not say what it should, or a picture does not show it",
-    501: "No recognition network is loaded",
-    502: "A picture cannot be fetched",
-    503: "No room, not ready, too late, or the store is away; Retry-After says when to try again",
-}
 KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -80,16 +70,12 @@ KEY = {
 }
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Problem, "description": _PROBLEMS[status]} for status in statuses}
-
-
 def answers(
     model: type[BaseModel], example: Any, *statuses: int, status: int = 200, about: str = "Done"
 ) -> dict[int | str, dict[str, Any]]:
     """The answer of a route with its example, and the problems it may tell instead."""
     content = {"application/json": {"example": example}, MSGPACK: {}}
-    return {status: {"model": model, "description": about, "content": content}, **problems(*statuses)}
+    return {status: {"model": model, "description": about, "content": content}, **declared(*statuses)}
 
 
 def body(
@@ -103,6 +89,6 @@ def body(
     parameters = [KEY] if key else []
     if fields is not None:
         content |= picture_content()
-        parameters = [*query_parameters(fields, {}), *parameters]
+        parameters = [*query_parameters(fields), *parameters]
     said: dict[str, Any] = {"requestBody": {"required": True, "content": content}}
     return said | ({"parameters": parameters} if parameters else {})

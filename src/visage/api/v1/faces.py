@@ -132,7 +132,7 @@ def _is_used(role: str, options: ExtractOptions) -> bool:
     "/compare",
     summary="Is it the same person?",
     responses=documents.answers(schemas.Compared, _COMPARED, 403, 409, 413, 415, 422, 502, 503),
-    openapi_extra=documents.body(CompareBody, {"a": {"image": documents.PICTURE}, "b": {"vector": [0.6, -0.8]}}),
+    openapi_extra=documents.body(CompareBody, {"a": {"image": documents.PICTURE}, "b": {"vector": documents.VECTOR}}),
 )
 async def compare(request: Request) -> Response:
     """The cosine of two faces, each of a picture (its largest face) or a vector, and whether it is one person's."""

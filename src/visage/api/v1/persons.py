@@ -8,6 +8,7 @@ from visage.api.bodies import missing, read_body, validated
 from visage.api.context import context_of
 from visage.api.idempotency import Ids
 from visage.api.prefix import prefix_of
+from visage.api.refusals import declared
 from visage.api.state import state_of
 from visage.api.v1 import answers, documents, enrolment, schemas
 from visage.api.v1.bodies import (
@@ -32,8 +33,12 @@ from visage.search.base import Collection, NewPerson, Person, PersonIs, Store, S
 
 router = APIRouter(prefix="/v1", tags=["v1: persons"])
 
-PersonId = Annotated[str, Path(pattern=ID, description="The person's id")]
-FaceId = Annotated[str, Path(pattern=ID, description="The face's id")]
+PersonId = Annotated[
+    str, Path(openapi_examples={"grace": {"value": "grace"}}, pattern=ID, description="The person's id")
+]
+FaceId = Annotated[
+    str, Path(openapi_examples={"grace-1": {"value": "grace-1"}}, pattern=ID, description="The face's id")
+]
 Where = Annotated[str | None, Query(max_length=4096, description='Only these: {"city": "Oslo"}, as JSON')]
 
 _OF_COLLECTION = "/collections/{collection}/persons"
@@ -196,7 +201,7 @@ async def change(request: Request, collection: Name, person: PersonId) -> Respon
     _OF_PERSON,
     status_code=204,
     summary="Delete a person with all faces, for good",
-    responses=documents.problems(404, 409, 422, 503),
+    responses=declared(404, 409, 422, 503),
     openapi_extra={"parameters": [documents.KEY]},
 )
 async def forget(request: Request, collection: Name, person: PersonId) -> Response:
@@ -244,7 +249,7 @@ async def one_face(request: Request, collection: Name, person: PersonId, face: F
     _FACE,
     status_code=204,
     summary="Delete one face, for good",
-    responses=documents.problems(404, 409, 422, 503),
+    responses=declared(404, 409, 422, 503),
     openapi_extra={"parameters": [documents.KEY]},
 )
 async def forget_face(request: Request, collection: Name, person: PersonId, face: FaceId) -> Response:
@@ -268,7 +273,7 @@ async def forget_face(request: Request, collection: Name, person: PersonId, face
     _FACE + "/crop",
     summary="The aligned crop of a face, where crops are kept",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "PNG, 112×112"}, **documents.problems(404, 422, 503)},
+    responses={200: {"content": {"image/png": {}}, "description": "PNG, 112×112"}, **declared(404, 422, 503)},
 )
 async def crop(request: Request, collection: Name, person: PersonId, face: FaceId) -> Response:
     """404 without KEEP_CROPS, and for what was enrolled from vectors."""

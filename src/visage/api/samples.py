@@ -1,0 +1,37 @@
+"""What the examples of the API's document send: they run as they stand, wherever the service runs."""
+
+# A JPEG, 112×123, grey: Grace Hopper's face, from misc/images (public domain).
+PICTURE = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDACAWGBwYFCAcGhwkIiAmMFA0MCwsMGJGSjpQdGZ6eHJmcG6AkLicgIiuim5woNqirr7EztDOfJri"
+    "8uDI8LjKzsb/wAALCAB7AHABAREA/8QAGgAAAgMBAQAAAAAAAAAAAAAAAwQBAgUABv/EADcQAAICAQMBBQUGBAcAAAAAAAECAAMRBBIhMQUT"
+    "QVFhIjJxcoEUNEJSkbEGIyQzFUNigqHB8P/aAAgBAQAAPwBKrTtptZSthXcTnaDnEXv+8Wj/AFH9432XrqtF3psDEnoAIF9T9t1WdTaURvLw"
+    "8ownZ9Lo6JqKyFIbvCMY9PL1j+i0TaQPZS6XK4GNwx08YOztTUUttXTgZODliwJ9IdVu1ukdDUtSsMAl9xzmIt2WlYdjqK3QDbnkbT5mXWrU"
+    "aRe80uoFlSrliTxkeAxGTr6dXoGNrLW69Qxxz6TPR1sB2HOJadA3K9failzu3MCG8xFtX7Opt89xgJ0kMRLtc7DDOxHqcyu6WS5kOVYqR4gw"
+    "9Gt7t2a5e+yPxAHP1PpKtrNl5s0qmkddobIEA9r2MWdizHqSYbRE96R5iP4nYmbQxN1YJJAYY/WW133y35ovOkhSegMnY35TI2nykhGPRTJ7"
+    "mz8h/SVII6jEiMaI/wBQPUGaOJOJlUfeK/mEtrvvlvzStdDWLuHA/eaek7NrChrfaPlH006DgIAPhLnT1n8IlDpKSfdEkaWpedokmlPDEBdp"
+    "6rVwygzJ1WhNRLIcrBaMf1K/X9pqTpk0nN9fzCX1ozrbPmjtFezbu6x4WKgwzAfEwT6tQcCwEejCGovB4yT5RlTuzxAXvsHXpEFvdm9lGf5R"
+    "mFbVlQd1Fgx1IHSUbVI+FIOT15BH/EV01eNYcdADHZ0yKP79fzCPdyH11rNjCnOTK6gO5IUHHmJWitFbdcoJB4BHE6y92bKUoB4AViMV7eG7"
+    "ko3mnAmgj2OpC5JXxi9gdss6hyD0PMRuGoLA+HoekLp7dSvQ+mTzxKvpHUZBUDPPEPX3aMFYHcwwGxxLzsTGp/vp8wjrk/atSo65BjRUJaoE"
+    "i6pXBb6wunq2p7NRYn1jFdRQF2AGPwiW0qEBmPBY5nOuLCD7r/vO7t0Hs7WHrBKpyxYCUsxtIx05gyRalbquAD0k4nTJ0VD6jUKF4C8k+U3U"
+    "rQLacDnknzkd2rMWPJxxAqfwnpDVWtR7IQsPDAlX1FltndEbF6k+karYbesreyNWVLbT5+UBVZc4IV0ODgyzn2cY585SvhiT4Sm3aCMYyek6"
+    "dCaehNOm1B8T5wmM1uPMyir3iAKxA6cSpQLYVzkSHtFKEk9IOujvKy1mdz8nnpIbS2Kv8mxv9xzO+zZA70sx69eIJ92lu3qMI/X0MarfeAfC"
+    "XFYZd3IIPHMpZjOB9ZWdGfAyuQK3Jmeuo7hyC5APjjM7Q2lrLAzFiTnJjV9QZVY9AcyhvdfZrrZvXHEuupvXlqCQfKd32oYZ7kfDMqxaxSti"
+    "Yz5HMMKxWgAi9bu2oddx2Z6Qje9InRg9DB2f2nir012qBYvTxHURdKzp9SoVtytxzNDfmsrjMkj6esjGoI9jbj4YkBdQPfGR6S/O3pjylLLC"
+    "AT5CCpBX2vE85hZ2JEmu3vKA48cSdQ+1mXw4g8cwTDvtXXSh9oHLHyEvbYKWy3APjL1Xo4yDzCDVKoAyJI1SAckZi2o1YHQyC7LpXtZcYHAM"
+    "tRclq5Q/TxELOnRXRP8Ayivkw/eG7QsVLOSBx4mJX6/BIq58mI6QnZCtZ9rfJ390efjGXAtoUnoygxM0AKdpwfSKsHVup+MtTWzuNxMdrqUu"
+    "OMhYxrEP+G3OegwB+omJVa9ThkOCJp09oVOALPYbx8o2CGGVII8xOmH9osAIRtoPXEGSWOWJJPiZE1uwSGuvqzgumP8A36w1atXUaLPfqOD6"
+    "yjr7JgBXl4VEAPEPQm5gqjkmF7bK1dmisfiYD/ueckiErtsqOUYiO09o+Fy/VZmzp00ew2A7QAJxuUgTb12kZ2Goq5YDDL+YTPZcoSOkACVf"
+    "GPCWVjsJ8+BNbs/SNVXvs98jp+UTJ/iG8PqUpH+WMn4mZEkSZMpOkwumYpqKmU4IYc/We0r9yZeoULrbFAwpwcesVsRQzcRrs6tDqeVB2pke"
+    "hzNY9J4vXMW1t5Y5O8/vAThJkz//2Q=="
+)
+
+# Her face's vector by the recogniser that the service comes with: 128 little-endian float32 of unit length.
+VECTOR = (
+    "R0nTvAh7VD2I9cK8E6qjvc9NMz5dfwI+vbC5PBGmhjzc4nu8AmLYPUdNQj2Kjcc9/0skPmzsy70jor09NWdru3RBBr0Wwwg+h/jhvQ10LL7X"
+    "H5M7nbOuPd/XUb1AwMe9mcy+PEfjjzoxEqw92VDtPLmvqbx9amq947Vwvb/7gz1hjKo5fqRHPeKQQr5/SPK9do/OvDOLSz6OMgm9Ky2wPWB1"
+    "ar3rVQa+ilSAva83yb3JW7k9UYikPKKm1j0mxYu9fldAvi3D0z3tY5i9ixirveDstD1hqMS8eJbiPLP2yD05RzQ8ViIUvjBQ1T2UKdk80iRd"
+    "O1RsXr0rMWq9xwpwvXbUmrynZBe9MWGDPJhBx73xf8o9sJpLPL30YD5hSwW+wPUQPXhfFr60MVo9dthVPh8CHD4U5+87uXSfPdHW0joYJa27"
+    "kBz5vZQGjT2TS3K8KFRkvJdmTT0VAMI9OPSHvX8KZb2x48+8FR5GvSYEPD13mDC817otPW54sr1YC1Q9PTuovEPRSbynYTK9ioMRvoUrMj3c"
+    "xwa+wYoNPpHcor0DJho9Oi3CPSdhHjzGYuk892rBPYrvTL0pfQg+f0wwPd+btL0j8Kk9RaGHvLhUbLq3oOy9diQjPt6kiT1InwO+e56lvKyN"
+    "jTyDWuq9kU2zPfGNj737gxC+gTK4vKHhH74="
+)
