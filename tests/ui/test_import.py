@@ -52,7 +52,9 @@ def people(planned: Any) -> dict[str, int]:
     """Pictures by name, and by id where a name is there twice."""
     names = [person["name"] for person in planned["persons"]]
     return {
-        person["name"] if names.count(person["name"]) == 1 else f"{person['name']} ({person['id'][:4]})": person["files"]
+        person["name"] if names.count(person["name"]) == 1 else f"{person['name']} ({person['id'][:4]})": person[
+            "files"
+        ]
         for person in planned["persons"]
     }
 
@@ -153,7 +155,22 @@ def test_names_that_differ_in_spelling_share_nothing_until_it_is_said(scripts: P
 
 
 def test_names_of_every_script_have_ids_of_their_own_that_the_service_takes(scripts: Page, served: Served) -> None:
-    names = ["José", "Jose", "JOSE", "jose", "李明", "王伟", "أحمد", "محمد", "Иван", "Йван", "김철수", "が", "か", "नेहा"]
+    names = [
+        "José",
+        "Jose",
+        "JOSE",
+        "jose",
+        "李明",
+        "王伟",
+        "أحمد",
+        "محمد",
+        "Иван",
+        "Йван",
+        "김철수",
+        "が",
+        "か",
+        "नेहा",
+    ]
     names += ["EMP1001", "a_b", "a b", "a-b", "..", "-x", "Ann.", "x" * 200, "x" * 201, "😀", "O'Neil", "O Neil", "a:b"]
     ids = scripts.imported("people.js", "({ idOf }, names) => names.map(idOf)", names)
     assert len(set(ids)) == len(names)
@@ -308,14 +325,23 @@ def test_the_plan_has_room_and_is_reached_by_keyboard(
     make_collection(page)
     served.api("POST", "/collections/staff/persons", {"id": "Jose", "name": "José"})
     served.api("POST", "/collections/staff/persons", {"id": "4711", "name": "Grace Hopper"})
-    names = ["sales/john/1.jpg", "it/john/1.jpg", "it/Müller/1.jpg", "it/Muller/1.jpg", "it/Jose/1.jpg", "it/李明/1.jpg"]
+    names = [
+        "sales/john/1.jpg",
+        "it/john/1.jpg",
+        "it/Müller/1.jpg",
+        "it/Muller/1.jpg",
+        "it/Jose/1.jpg",
+        "it/李明/1.jpg",
+    ]
     names += ["it/Grace Hopper/1.jpg", "it/محمد أحمد/1.jpg", "it/Wolfeschlegelsteinhausenbergerdorff/a_long_name.jpg"]
     choose_folder(page, folder(tmp_path, dict.fromkeys([*names, "EMP_1001.jpg", "EMP_1002.jpg"], HOPPER)))
     text(page, "[role=status]", "already there")
     assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.page.locator(".toast").first.wait_for(state="detached")
     page.shot(f"plan-{width}")
-    found = axe.run(page.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
+    found = axe.run(
+        page.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    )
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found.response["violations"]] == []
     page.page.locator(".questions input").first.focus()
     seen = set()

@@ -11,7 +11,23 @@ from tests.ui.steps import choose, has, make_collection, text
 HOPPER = REPO / "misc" / "images" / "grace_hopper.jpg"
 
 TEXTS = [
-    *("01067", "007", "+4712345678", "1e5", "1E5", "5e-7", "0x10", "0b1", "1_000", "1,5", "1.50", "1.", ".5", "-0", "-"),
+    *(
+        "01067",
+        "007",
+        "+4712345678",
+        "1e5",
+        "1E5",
+        "5e-7",
+        "0x10",
+        "0b1",
+        "1_000",
+        "1,5",
+        "1.50",
+        "1.",
+        ".5",
+        "-0",
+        "-",
+    ),
     *("12345678901234567890", "9007199254740993", "123456789012345680000", "0.1234567890123456789", "Infinity", "NaN"),
     *("True", "null", "undefined", "１０６７", "١٠٦٧", "Oslo", "it's", '5"', "[", "{"),
 ]
@@ -61,7 +77,15 @@ def test_a_filter_asks_for_what_was_typed(page: Page, typed: str, where: dict[st
 def test_metadata_is_kept_as_typed_and_its_kind_is_told(open_page: Any, served: Served) -> None:
     page: Page = open_page(360, 740)
     make_collection(page)
-    held = {"zip": "01067", "age": 18, "note": "two\nlines", "none": None, "tags": ["a", 1], "code": "1e5", "yes": "true"}
+    held = {
+        "zip": "01067",
+        "age": 18,
+        "note": "two\nlines",
+        "none": None,
+        "tags": ["a", 1],
+        "code": "1e5",
+        "yes": "true",
+    }
     served.api("POST", "/collections/staff/persons", {"id": "ada", "name": "Ada", "metadata": held})
     page.go("collections/staff/persons/ada")
     page.page.get_by_role("button", name="Edit").click()
