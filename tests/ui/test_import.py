@@ -9,6 +9,7 @@ import pytest
 from tests.support import REPO
 from tests.ui.conftest import Page, Served
 from tests.ui.steps import has, make_collection, text
+from visage.api.ui.assets import languages
 
 HOPPER = (REPO / "misc" / "images" / "grace_hopper.jpg").read_bytes()
 ASTRONAUT = (REPO / "misc" / "images" / "astronaut.jpg").read_bytes()
@@ -351,3 +352,28 @@ def test_the_plan_has_room_and_is_reached_by_keyboard(
     controls = page.page.locator(".plan select").count()
     assert controls == 8
     assert {"Import 11 persons", "name:john", "name:muller", "count:EMP"} <= seen
+
+
+@pytest.mark.parametrize(
+    "code", ["ru", *(pytest.param(code, marks=pytest.mark.slow) for code in languages() if code != "ru")]
+)
+def test_the_plan_has_room_in_every_language(open_page: Any, served: Served, tmp_path: Path, code: str) -> None:
+    page: Page = open_page(360, 740, locale=code)
+    served.api("POST", "/collections", {"name": "staff"})
+    for id_, name in {"Jose": "José", "4711": "Ada"}.items():
+        served.api("POST", "/collections/staff/persons", {"id": id_, "name": name})
+    names = ["a/john/1.jpg", "b/john/1.jpg", "a/Müller/1.jpg", "a/Muller/1.jpg", "a/Jose/1.jpg", "a/Ada/1.jpg"]
+    choose_folder(page, folder(tmp_path, dict.fromkeys([*names, "EMP_1.jpg", "EMP_2.jpg"], b"")))
+    has(page, ".questions .segmented", 5)
+    for width in (1000, 360):
+        page.page.set_viewport_size({"width": width, "height": 740})
+        assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        wide = "[...document.querySelectorAll('.questions .segments, .plan-room')].filter((e) => e.scrollWidth > e.clientWidth + 1).length"
+        assert page.page.evaluate(wide) == 0, f"at {width} px"
+        page.shot(f"{code}-plan-{width}")
+    assert (
+        page.page.evaluate(
+            "[...document.querySelectorAll('main *')].some((e) => /\\b(?:plan|doubt|import)\\.\\w/.test(e.textContent))"
+        )
+        is False
+    )

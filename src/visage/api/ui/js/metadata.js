@@ -3,6 +3,7 @@
 import { fresh, h, replace } from "./dom.js";
 import { t } from "./texts.js";
 import { button, iconButton } from "./parts.js";
+import { inexact } from "./hints.js";
 import { jsonOf, kindOf, valueOf, written } from "./values.js";
 
 const isJson = (text) => /^[[{]/.test(text);
@@ -10,7 +11,7 @@ const shown = (value) => (value !== null && typeof value !== "object" ? written(
 
 function read(text) {
   const trimmed = text.trim();
-  return isJson(trimmed) ? jsonOf(trimmed, (value) => t("metadata.inexact", { value })) : valueOf(trimmed);
+  return isJson(trimmed) ? jsonOf(trimmed, inexact) : valueOf(trimmed);
 }
 
 export function editor(metadata = {}) {

@@ -8,6 +8,7 @@ import { base64, read, thumbnail } from "../pictures.js";
 import { crop } from "../crops.js";
 import { editor, told } from "../metadata.js";
 import { enrolmentOptions, outcome } from "../outcomes.js";
+import { inexact } from "../hints.js";
 import { exactly } from "../values.js";
 
 export async function view({ parts: [collection, id], signal }) {
@@ -65,7 +66,7 @@ export async function view({ parts: [collection, id], signal }) {
         try {
           const after = metadata.value;
           const differs = JSON.stringify(after) !== JSON.stringify(before);
-          if (differs) exactly(after, (value) => t("metadata.inexact", { value })); // it goes back as a whole
+          if (differs) exactly(after, inexact); // it goes back as a whole
           close(await persistent("PATCH", personPath(collection, id), { body: { name: name.value.trim(), ...(differs ? { metadata: after } : {}) } }));
         } catch (error) { replace(fault, failure(error instanceof SyntaxError ? new Error(t("metadata.bad")) : error)); }
       } }, field(t("name"), name), metadata.element, fault, h("div", { class: "row end" }, button(t("cancel"), { onclick: () => close(null) }), h("button", { type: "submit", class: "button primary" }, t("save"))));

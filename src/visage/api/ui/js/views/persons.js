@@ -5,7 +5,8 @@ import { t } from "../texts.js";
 import { gallery, json, personPath } from "../api.js";
 import { button, empty, failure, field, link, pill, skeleton } from "../parts.js";
 import { crop } from "../crops.js";
-import { asked, hint, otherwise, parse } from "../filter.js";
+import { parse } from "../filter.js";
+import { asked, hint, inexact, otherwise } from "../hints.js";
 import { told } from "../metadata.js";
 
 const PAGE = 24;
@@ -23,7 +24,7 @@ export function persons({ collection, signal }) {
     const mine = ++turn;
     list.classList.add("busy");
     try {
-      const wanted = query.value.trim() ? parse(query.value) : {};
+      const wanted = query.value.trim() ? parse(query.value, inexact) : {};
       const page = await (wanted.name ? byName(wanted.name, cursor, () => mine === turn) : json("GET", gallery(collection.name, "/persons"), { query: { limit: PAGE, cursor, where: wanted.where && JSON.stringify(wanted.where) }, signal }));
       if (mine !== turn) return;
       show(page, cursor);
@@ -37,7 +38,7 @@ export function persons({ collection, signal }) {
 
   /** Nobody fits: perhaps since what was asked for as text is a number there, or the other way round. */
   async function help(text, mine) {
-    const other = await otherwise(collection.name, text, signal);
+    const other = await otherwise(collection.name, text, signal).catch(() => null);
     if (other && mine === turn) list.append(hint(other, (better) => { query.value = better; query.focus(); query.dispatchEvent(new Event("input")); }));
   }
 

@@ -6,7 +6,8 @@ import { gallery, json } from "../api.js";
 import { bar, dropzone, empty, failure, field, pasteInto, pill, segmented, slider, spinner, toggle } from "../parts.js";
 import { base64, portrait, read } from "../pictures.js";
 import { crop } from "../crops.js";
-import { asked, hint, otherwise, parse } from "../filter.js";
+import { parse } from "../filter.js";
+import { asked, hint, inexact, otherwise } from "../hints.js";
 import { told as toldMetadata } from "../metadata.js";
 
 export function search({ collection, signal }) {
@@ -27,14 +28,14 @@ export function search({ collection, signal }) {
     result.classList.add("busy");
     if (!result.childElementCount) replace(result, spinner(t("search.busy")));
     try {
-      const filter = where.value.trim() ? parse(where.value).where : undefined;
+      const filter = where.value.trim() ? parse(where.value, inexact).where : undefined;
       if (where.value.trim() && !filter) throw new Error(t("search.badwhere"));
       const images = await Promise.all(pictures.map(({ file }) => base64(file)));
       const answer = await json("POST", gallery(collection.name, "/search"), { body: { images, top, by: by.value, below, ...(threshold === null ? {} : { threshold }), ...(filter ? { where: filter } : {}) }, signal });
       if (mine !== turn) return;
       if (!slide.childElementCount) replace(slide, slider(t("threshold"), { min: 0, max: 1, step: 0.001, value: answer.threshold, format: (x) => number(x, 3) }, () => {}, (value) => { threshold = value; ask(); }));
       show(answer);
-      const other = filter && !answer.probes.some((probe) => probe.matches?.length) && await otherwise(collection.name, where.value, signal);
+      const other = filter && !answer.probes.some((probe) => probe.matches?.length) && await otherwise(collection.name, where.value, signal).catch(() => null);
       if (mine !== turn) return;
       if (other) result.prepend(hint(other, (better) => { where.value = better; told.show(); where.focus(); ask(); }));
       if (result.getBoundingClientRect().top > innerHeight * 0.8) result.scrollIntoView({ block: "start" }); // of a phone
