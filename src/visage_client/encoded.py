@@ -24,8 +24,10 @@ def begins(text: str) -> bool:
 
 
 def decoded(text: str) -> bytes:
-    """Of base64, with line breaks or of URLs, and with its padding or without. Raises NoPicture."""
-    plain = "".join(text.split())
+    """Of base64, with line breaks or of URLs, and with its padding or without. Raises NoPicture: a space within a line
+    was a plus before a form or an address took it for a space.
+    """
+    plain = "".join(line.strip() for line in text.splitlines())
     if _LETTERS.fullmatch(plain):
         bare = plain.rstrip("=").translate(_URL_SAFE)
         try:

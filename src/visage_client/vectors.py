@@ -5,12 +5,11 @@ import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 _BYTES = ("B", "b", "c")  # how memoryviews and arrays call them
 
 
-@runtime_checkable
 class _Array(Protocol):
     """A NumPy array, or what looks like one."""
 
@@ -29,13 +28,14 @@ VectorLike: TypeAlias = Sequence[float] | Vector | memoryview | bytes | bytearra
 
 def packed(vector: VectorLike) -> bytes:
     """Bytes of little-endian float32. Raises ValueError for what is no row of numbers."""
-    if is_bytes(vector):
-        return _held(bytes(vector))  # type: ignore[arg-type] # as `is_bytes` has told
-    if isinstance(vector, str | Mapping | Set):
-        raise ValueError(f"a vector is a row of numbers, and not {type(vector).__name__}")
-    numbers = vector.tolist() if isinstance(vector, _Array) else vector
-    if isinstance(vector, _Array) and isinstance(numbers, list) and len(numbers) == 1 and isinstance(numbers[0], list):
-        numbers = numbers[0]  # of an array of one row
+    numbers: Any = vector
+    if not isinstance(vector, list | tuple):
+        if is_bytes(vector):
+            return _held(bytes(vector))  # type: ignore[arg-type] # as `is_bytes` has told
+        if hasattr(vector, "tolist"):
+            numbers = _row(vector.tolist())
+        elif isinstance(vector, str | Mapping | Set):
+            raise ValueError(f"a vector is a row of numbers, and not {type(vector).__name__}")
     try:
         made = array("f", numbers)
     except (TypeError, OverflowError) as exc:
@@ -83,6 +83,12 @@ def unpacked(value: object) -> Vector:
 def dot(one: Sequence[float], other: Sequence[float]) -> float:
     """Of unit vectors: the cosine. Raises ValueError for vectors of different lengths."""
     return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def _row(numbers: Any) -> Any:
+    """Of an array of one row that row."""
+    one = isinstance(numbers, list) and len(numbers) == 1 and isinstance(numbers[0], list)
+    return numbers[0] if one else numbers
 
 
 def _held(data: bytes) -> bytes:
