@@ -105,7 +105,7 @@ def connect(uri: str, port: int, threads: int = 1, *, use_msgpack: bool = True) 
     try:
         url = httpx.URL(uri if "://" in uri else f"http://{uri}")
     except httpx.InvalidURL as exc:
-        raise ValueError(str(exc)) from exc
+        raise ValueError(f"-u {uri}: {exc}") from exc
     return Client(
         str(url if url.port else url.copy_with(port=port)),
         key=os.environ.get("VISAGE_KEY"),
@@ -440,7 +440,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         service = connect(args.uri, args.port, args.threads, use_msgpack=args.use_msgpack)
     except ValueError as exc:
-        parser.error(f"-u {args.uri}: {exc}")
+        parser.error(str(exc))
     with service:
         try:
             return demonstrate(service, screen, args)

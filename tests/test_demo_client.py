@@ -220,6 +220,20 @@ def test_the_address_is_uri_and_port(uri: str, expected: str) -> None:
         assert service.url == httpx.URL(expected)
 
 
+def test_a_key_is_taken_as_files_of_secrets_have_it_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VISAGE_KEY", "vk_secret\n")
+    with Stub().running() as url, demo_client.connect(url, 1) as service:
+        assert service.info().models["rec_name"] == "stub"
+    monkeypatch.setenv("VISAGE_KEY", "vk_secret\nvk_other")
+    with pytest.raises(SystemExit) as stopped:
+        demo_client.main(["-u", "http://127.0.0.1"])
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert "secret" not in printed.err + printed.out and "the key" in printed.err and "-u http" not in printed.err
+
+
 # --- The calls
 
 

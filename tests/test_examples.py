@@ -63,3 +63,20 @@ def test_search_names_who_is_in_the_gallery_and_nobody_else(models_dir: Path, tm
     known = run(models_dir, "search.py", gallery, IMAGES / "astronaut.jpg")
     assert known[0].startswith(f"{gallery / 'broken.png'}: ") and known[1:] == ["face 0: eileen 1.000"]
     assert run(models_dir, "search.py", gallery, IMAGES / "grace_hopper.jpg")[1:] == ["face 0: unknown"]
+
+
+def test_search_does_not_make_one_person_of_two_in_different_folders(models_dir: Path, tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery"
+    for folder, picture in {"sales/john": "astronaut.jpg", "sales/eve": "grace_hopper.jpg"}.items():
+        (gallery / folder).mkdir(parents=True)
+        shutil.copy(IMAGES / picture, gallery / folder / "1.jpg")
+    (gallery / "sales" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    said = run(models_dir, "search.py", gallery, IMAGES / "astronaut.jpg")
+    assert said == [f"{gallery / 'sales' / 'gone.jpg'}: No such file or directory", "face 0: sales/john 1.000"]
+
+
+def test_embed_says_which_file_is_not_there(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "embed.py"), str(IMAGES / "astronaut.jpg"), str(tmp_path / "gone.jpg")]
+    env = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(REPO / "src")}
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=250)
+    assert (done.returncode, done.stderr) == (1, f"{tmp_path / 'gone.jpg'}: No such file or directory\n")

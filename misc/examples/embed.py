@@ -22,13 +22,18 @@ async def main() -> int:
     parser.add_argument("others", nargs="+", type=Path)
     given = parser.parse_args()
 
+    pictures = [given.first, *given.others]
+    try:
+        files = [Raw(path.read_bytes()) for path in pictures]
+    except OSError as error:
+        raise SystemExit(f"{error.filename}: {error.strerror}") from None
+
     settings, _ = Settings.load()
     runtime = open_runtime(settings, Unwatched())
     threshold = runtime.networks.defaults["rec"].entry.threshold
     # The largest face of each picture; all pictures in one call, each with an outcome of its own.
     options = ExtractOptions(threshold=settings.def_det_thresh, limit_faces=1)
-    pictures = [given.first, *given.others]
-    outcomes = await runtime.service.extract([Raw(path.read_bytes()) for path in pictures], options, Deadline(60))
+    outcomes = await runtime.service.extract(files, options, Deadline(60))
     await runtime.aclose()
 
     vectors = []

@@ -2,8 +2,9 @@
 
     .venv/bin/python misc/examples/search.py GALLERY probe.jpg
 
-Every picture below GALLERY is of one person, who is called what the file is called: ann.jpg, or ann/1.jpg and
-ann/2.jpg. This is enough for some ten thousand pictures; it keeps nothing and reads the gallery at every start.
+Every picture below GALLERY is of one person, who is called what the file is called, or the folder that it lies in:
+ann.jpg, or ann/1.jpg and ann/2.jpg. Of sales/john/1.jpg and it/john/1.jpg the persons are sales/john and it/john. This
+is enough for some ten thousand pictures; it keeps nothing and reads the gallery at every start.
 """
 
 import argparse
@@ -55,7 +56,7 @@ async def gallery(runtime: Runtime, folder: Path, threshold: float) -> tuple[lis
         options = ExtractOptions(threshold=threshold, limit_faces=1)
         for path, faces in zip(some, await embedded(runtime, some, options), strict=True):
             inside = path.relative_to(folder)
-            names += [inside.parts[0] if len(inside.parts) > 1 else path.stem] * len(faces)
+            names += [inside.parent.as_posix() if len(inside.parts) > 1 else path.stem] * len(faces)
             vectors += faces
     if not vectors:
         raise SystemExit(f"{folder}: no picture with a face")
@@ -64,8 +65,18 @@ async def gallery(runtime: Runtime, folder: Path, threshold: float) -> tuple[lis
 
 async def embedded(runtime: Runtime, paths: list[Path], options: ExtractOptions) -> list[list[np.ndarray]]:
     """The vectors of each picture's faces; a picture that cannot be read is told and has none."""
-    outcomes = await runtime.service.extract([Raw(path.read_bytes()) for path in paths], options, Deadline(300))
-    return [vectors_of(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)]
+    files = {path: file for path in paths if (file := file_of(path)) is not None}
+    outcomes = await runtime.service.extract(list(files.values()), options, Deadline(300))
+    found = {path: vectors_of(path, outcome) for path, outcome in zip(files, outcomes, strict=True)}
+    return [found.get(path, []) for path in paths]
+
+
+def file_of(path: Path) -> Raw | None:
+    try:
+        return Raw(path.read_bytes())
+    except OSError as error:
+        print(f"{path}: {error.strerror}")
+        return None
 
 
 def vectors_of(path: Path, outcome: Outcome) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ from visage_client import many, requests
 from visage_client.binding import method
 from visage_client.calls import Answer, Call, Form, Lines, Prepared
 from visage_client.connection import DEFAULT_URL, Attempts, address, answer_of, broken, headers_of, request_of
+from visage_client.encoded import NoPicture
 from visage_client.errors import Refused
 from visage_client.many import Gathered, Job, Work
 from visage_client.requests import Listing, Stream
@@ -73,7 +74,7 @@ async def _placed(client: "AsyncClient", job: Job[R], room: asyncio.Semaphore) -
 async def _job(client: "AsyncClient", job: Job[R]) -> list[R]:
     try:
         return await client.do(job.call())
-    except (Refused, OSError) as error:
+    except (Refused, OSError, NoPicture) as error:
         instead = job.instead(error)
     results: list[R] = []
     for one in instead:
@@ -93,7 +94,8 @@ class AsyncClient:
     Lists, exports and the work of the `…_all` methods are asynchronous iterators. Files are read, and bodies written,
     on threads.
 
-    `key`: that of `visage keys add`, where the service asks for one. `timeout`: seconds until an answer has begun, and
+    `key`: that of `visage keys add`, where the service asks for one; a line break at its end, as files of secrets have,
+    is no part of it. `timeout`: seconds until an answer has begun, and
     between two pieces of it. `form`: how bodies are written; JSON for what stands between and wants to read them.
     Each call may raise what `visage_client.errors` draws; one that reads files OSError, too.
     """
@@ -110,16 +112,19 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
         connections: int = 16,
     ) -> None:
-        self.url = address(url)
+        self.url, account = address(url)
         self._retries = retries or Retries()
         self._form: Form = form
         self._http = httpx.AsyncClient(
             base_url=self.url,
-            headers=headers_of(key, headers),
+            headers=headers_of(key, headers, account),
             timeout=httpx.Timeout(timeout, connect=10, pool=None),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             transport=transport,
         )
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({str(self.url)!r})"
 
     async def __aenter__(self) -> Self:
         return self

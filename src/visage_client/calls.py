@@ -2,6 +2,7 @@
 
 import base64
 import json
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -9,9 +10,10 @@ from urllib.parse import quote, urlencode
 
 import msgpack
 
-from visage_client.errors import BadAnswer, Refused, refusal
-from visage_client.pictures import Image, Read, Remote, listed, read, written
-from visage_client.vectors import VectorLike, packed
+from visage_client.errors import BadAnswer, Refused, refusal, shown
+from visage_client.pictures import Image, Read, is_array, is_file_array, is_one, listed, read, written
+from visage_client.vectors import VectorLike, is_bytes, packed
+from visage_client.vectors import listed as listed_vectors
 
 T = TypeVar("T")
 
@@ -90,7 +92,7 @@ class Body:
     bare: bool = False
 
     def prepared(self, method: str, path: str, form: Form, headers: Mapping[str, str]) -> Prepared:
-        """Raises OSError, ValueError."""
+        """Raises OSError, ValueError, TypeError."""
         values = given(self.values)
         images = None if self.images is None else [read(image) for image in listed(self.images)]
         accept = {"Accept": _ACCEPT[form], **headers}
@@ -101,7 +103,7 @@ class Body:
         if images is not None:
             values["images"] = [written(image, as_json=form == "json") for image in images]
         if self.vectors is not None:
-            values["vectors"] = [vector_in(vector, form) for vector in self.vectors]
+            values["vectors"] = [vector_in(vector, form) for vector in listed_vectors(self.vectors)]
         return Prepared(method, path, {}, {**accept, "Content-Type": content_type(form)}, content(values, form))
 
 
@@ -121,10 +123,22 @@ class Lines:
 
 
 def content(values: Any, form: Form) -> bytes:
+    """Raises TypeError for what a body cannot hold, ValueError for NaN in JSON."""
     if form == "json":
-        return json.dumps(values, separators=(",", ":")).encode()
-    made: bytes = msgpack.packb(values, use_bin_type=True)
+        return in_json(values).encode()
+    made: bytes = msgpack.packb(values, use_bin_type=True, default=_plain)
     return made
+
+
+def in_json(values: Any) -> str:
+    return json.dumps(values, separators=(",", ":"), default=_plain, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Of NumPy's numbers and arrays what they hold."""
+    if is_array(value) and hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a field holds texts, numbers, true, false, None, lists and dicts, and not {type(value).__name__}")
 
 
 def content_type(form: Form) -> str:
@@ -149,9 +163,11 @@ def path_of(*parts: str) -> str:
     """Of segments, each quoted: an id is never more than one, nor less.
 
     Raises ValueError for "", "." and "..", which every HTTP client takes out of a path before it sends it: what is left
-    would name something else.
+    would name something else; and TypeError for what is no text.
     """
     for part in parts:
+        if not isinstance(part, str):
+            raise TypeError(f"a name or an id is text, and not {type(part).__name__}: {shown(part)}")
         if part in ("", ".", ".."):
             raise ValueError(f"{part!r} names no collection, person or face")
     return "/" + "/".join(quote(part, safe="") for part in parts)
@@ -159,18 +175,19 @@ def path_of(*parts: str) -> str:
 
 def side(what: Image | VectorLike | None, form: Form) -> dict[str, Any]:
     """One of two that are compared: a picture, or a row of numbers."""
-    if isinstance(what, memoryview) and what.format != "B":
-        return {"vector": vector_in(what, form)}
-    if (
-        isinstance(what, str | bytes | bytearray | memoryview | Remote)
-        or hasattr(what, "__fspath__")
-        or hasattr(what, "read")
-    ):
-        image: Read = read(what)  # type: ignore[arg-type] # the line above has told
-        return {"image": written(image, as_json=form == "json")}
     if what is None:
         raise ValueError("two are compared: a picture or a vector each")
-    return {"vector": vector_in(what, form)}
+    if not is_one(what) or _is_row(what):
+        return {"vector": vector_in(what, form)}  # type: ignore[arg-type] # the line above has told
+    image: Read = read(what)  # type: ignore[arg-type] # nor is it a vector
+    return {"image": written(image, as_json=form == "json")}
+
+
+def _is_row(what: object) -> bool:
+    """Of what may be a picture as well: whether it is a row of numbers, and not the bytes of a file."""
+    if isinstance(what, memoryview | array):
+        return not is_bytes(what)
+    return is_array(what) and getattr(what, "ndim", 0) == 1 and not is_file_array(what)
 
 
 def _picture_type(data: bytes) -> str:
@@ -180,8 +197,10 @@ def _picture_type(data: bytes) -> str:
 
 
 def _in_query(value: Any) -> str:
+    if is_array(value):
+        value = _plain(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
-    return json.dumps(value) if isinstance(value, dict) else str(value)
+    return in_json(value) if isinstance(value, Mapping) else str(value)

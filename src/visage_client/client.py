@@ -13,6 +13,7 @@ from visage_client import many, requests
 from visage_client.binding import method
 from visage_client.calls import Answer, Call, Form, Lines, Prepared
 from visage_client.connection import DEFAULT_URL, Attempts, address, answer_of, broken, headers_of, request_of
+from visage_client.encoded import NoPicture
 from visage_client.errors import Refused
 from visage_client.many import Gathered, Job, Work
 from visage_client.requests import Listing, Stream
@@ -69,7 +70,7 @@ def _in_order(work: Work[R], submit: Callable[[Job[R]], "Future[list[R]]"]) -> I
 def _job(client: "Client", job: Job[R]) -> list[R]:
     try:
         return client.do(job.call())
-    except (Refused, OSError) as error:
+    except (Refused, OSError, NoPicture) as error:
         instead = job.instead(error)
     return [result for one in instead for result in (_job(client, one) if isinstance(one, Job) else [one])]
 
@@ -83,7 +84,8 @@ def _gathered(client: "Client", gathered: Gathered[R, S]) -> S:
 class Client:
     """A visage service. May be used by several threads, and is closed at the end of a `with`.
 
-    `key`: that of `visage keys add`, where the service asks for one. `timeout`: seconds until an answer has begun, and
+    `key`: that of `visage keys add`, where the service asks for one; a line break at its end, as files of secrets have,
+    is no part of it. `timeout`: seconds until an answer has begun, and
     between two pieces of it. `form`: how bodies are written; JSON for what stands between and wants to read them.
     Each call may raise what `visage_client.errors` draws; one that reads files OSError, too.
     """
@@ -100,16 +102,19 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         connections: int = 16,
     ) -> None:
-        self.url = address(url)
+        self.url, account = address(url)
         self._retries = retries or Retries()
         self._form: Form = form
         self._http = httpx.Client(
             base_url=self.url,
-            headers=headers_of(key, headers),
+            headers=headers_of(key, headers, account),
             timeout=httpx.Timeout(timeout, connect=10, pool=None),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             transport=transport,
         )
+
+    def __repr__(self) -> str:
+        return f"Client({str(self.url)!r})"
 
     def __enter__(self) -> Self:
         return self

@@ -125,6 +125,15 @@ _BY_STATUS: dict[int, type[Refused]] = {
 }
 
 
+_LONGEST_SHOWN = 100  # characters of what was given: it may be a picture, or a secret's file
+
+
+def shown(value: object) -> str:
+    """As messages repeat what was given: never all of something long."""
+    text = repr(value[: _LONGEST_SHOWN + 1] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
 def refusal(status: int, body: object, reason: str, request_id: str | None) -> Refused:
     """The error of an answer whose status says that it is none. `body`: what it holds, a problem document or not."""
     problem = body if isinstance(body, dict) else {}

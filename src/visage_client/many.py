@@ -4,14 +4,15 @@ Results come in the order of what was given. What fails alone is told in its pla
 service) is raised.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from visage_client import requests
 from visage_client.answers import BulkReport, BulkRow, Enrolled, Found, FoundImage, Problem
 from visage_client.calls import Call
+from visage_client.encoded import NoPicture
 from visage_client.errors import (
     BadAnswer,
     Forbidden,
@@ -21,8 +22,9 @@ from visage_client.errors import (
     TooLarge,
     Unauthorised,
     Unavailable,
+    shown,
 )
-from visage_client.pictures import Image, read
+from visage_client.pictures import Image, each, read
 from visage_client.progress import Progress, progress_of
 from visage_client.requests import FacesRule, Gate, Metadata, Row
 from visage_client.vectors import VectorLike
@@ -38,7 +40,7 @@ _GROUP_ROWS = 5000
 # Whoever comes next would fare no better.
 _FOR_ALL = (Unauthorised, Forbidden, RateLimited, Unavailable, NoAnswer, BadAnswer)
 
-Failure = Refused | OSError
+Failure = Refused | OSError | NoPicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Job(Generic[R]):
 
     def instead(self, error: Failure) -> "Sequence[Job[R]] | list[R]":
         """What to do when the call failed: smaller calls where they may pass, else what to tell."""
-        if self.halves is not None and isinstance(error, TooLarge | OSError):
+        if self.halves is not None and isinstance(error, TooLarge | OSError | NoPicture):
             return self.halves()
         return self.failed(error)
 
@@ -114,16 +116,18 @@ def embed_all(
 
 def enrol_all(
     collection: str,
-    people: Iterable[NewPerson],
+    people: Iterable[NewPerson | Mapping[str, Any]],
     *,
     quality: Gate | None = None,
     faces: FacesRule | None = None,
     workers: int = 2,
     progress: Progress | bool = False,
 ) -> Work[Enrolment]:
-    """`enrol` for any number of persons, an outcome each."""
+    """`enrol` for any number of persons, an outcome each. A mapping of a `NewPerson`'s fields is one, too."""
+    people = _several(NewPerson, people)
 
-    def job(person: NewPerson) -> Job[Enrolment]:
+    def job(row: NewPerson | Mapping[str, Any]) -> Job[Enrolment]:
+        person = _as(NewPerson, row)
         call = requests.enrol(
             collection,
             id=person.id,
@@ -141,9 +145,13 @@ def enrol_all(
 
 
 def bulk_enrol(
-    collection: str, rows: Iterable[Row], *, workers: int = 1, progress: Progress | bool = False
+    collection: str, rows: Iterable[Row | Mapping[str, Any]], *, workers: int = 1, progress: Progress | bool = False
 ) -> Gathered[BulkRow, BulkReport]:
-    """Enrol any number of persons by their vectors, thousands a request. What is reported as enrolled is on disk."""
+    """Enrol any number of persons by their vectors, thousands a request. What is reported as enrolled is on disk.
+
+    A mapping of a `Row`'s fields is one, too.
+    """
+    rows = _several(Row, rows)
     jobs = (_bulk_job(collection, group, first) for group, first in _groups(rows))
     work = Work(jobs, workers, _length(rows), progress_of(progress, "bulk"))
     tally = _Tally()
@@ -171,12 +179,12 @@ def _bulk_job(collection: str, group: Sequence[bytes], first: int) -> Job[BulkRo
     return Job(lambda: call, len(group), _raise)
 
 
-def _groups(rows: Iterable[Row]) -> Iterator[tuple[list[bytes], int]]:
+def _groups(rows: Iterable[Row | Mapping[str, Any]]) -> Iterator[tuple[list[bytes], int]]:
     """Rows written, as many together as make a good request, and the number of the first."""
     group: list[bytes] = []
     first = size = 0
     for row in rows:
-        group.append(row.written())
+        group.append(_as(Row, row).written())
         size += len(group[-1])
         if size >= _GROUP_BYTES or len(group) >= _GROUP_ROWS:
             yield group, first
@@ -212,6 +220,7 @@ def _pictures(
 
         return Job(call, len(some), failed, halves if len(some) > 1 else None)
 
+    images = each(images)
     held = (once(image) for image in images)
     return Work((job(some) for some in batched(held, batch)), workers, _length(images), progress)
 
@@ -239,7 +248,30 @@ def _raise(error: Failure) -> list[Any]:
 def _problem(error: Failure) -> Problem:
     if isinstance(error, OSError):
         return Problem("", "Picture not readable", f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+    if isinstance(error, NoPicture):
+        return Problem("", "Picture not readable", str(error))
     return Problem(error.type, error.title, error.detail)
+
+
+def _several(kind: type[A], items: Iterable[A | Mapping[str, Any]]) -> Iterable[A | Mapping[str, Any]]:
+    """The rows, one as one of them. Raises TypeError for what is neither a row nor several."""
+    if isinstance(items, kind | Mapping):
+        return [items]
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        raise TypeError(f"{kind.__name__}s are wanted, one or a list of them, and not {type(items).__name__}")
+    return items
+
+
+def _as(kind: type[A], row: object) -> A:
+    """Raises TypeError."""
+    if isinstance(row, kind):
+        return row
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type] # NewPerson and Row are dataclasses
+    if not isinstance(row, Mapping):
+        raise TypeError(f"a {kind.__name__} is wanted, or a dict of {', '.join(known)}, and not {type(row).__name__}")
+    if other := [str(name) for name in row if name not in known]:
+        raise TypeError(f"a {kind.__name__} has no {shown(other[0])}, only {', '.join(known)}")
+    return kind(**row)
 
 
 def _length(items: Iterable[Any]) -> int | None:

@@ -1,15 +1,15 @@
 """Each call of the service, once: `Client` and `AsyncClient` have methods of the same names and arguments.
 
-What is left out, or None, is the service's default. Pictures are paths, http addresses, bytes, open files or `Remote`.
+What is left out, or None, is the service's default. Pictures are what `visage_client.Image` says; where several are
+taken, one may be given as well.
 """
 
 import json
+import operator
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
-
-import msgpack
 
 from visage_client.answers import (
     BulkRow,
@@ -36,16 +36,18 @@ from visage_client.calls import (
     accepting,
     content,
     content_type,
+    in_json,
     path_of,
     side,
 )
 from visage_client.calls import given as _given
-from visage_client.errors import BadAnswer
-from visage_client.pictures import Image, Remote, listed
+from visage_client.errors import BadAnswer, shown
+from visage_client.pictures import Image, Remote, is_one, listed
 from visage_client.pictures import read as read_picture
 from visage_client.pictures import written as written_picture
 from visage_client.reading import read
 from visage_client.vectors import VectorLike, packed
+from visage_client.vectors import listed as listed_vectors
 
 T = TypeVar("T")
 
@@ -71,7 +73,7 @@ def detect(
     """Faces of pictures, largest first: boxes, scores, quality, and what is asked for beside."""
     values = {
         "threshold": threshold,
-        "max_size": max_size,
+        "max_size": _pair(max_size),
         "limit": limit,
         "landmarks": landmarks,
         "attributes": attributes,
@@ -96,7 +98,7 @@ def embeddings(
     """`detect`, with the embedding of every face."""
     values = {
         "threshold": threshold,
-        "max_size": max_size,
+        "max_size": _pair(max_size),
         "limit": limit,
         "landmarks": landmarks,
         "attributes": attributes,
@@ -220,7 +222,7 @@ def add_faces(
 
 def persons(collection: str, *, where: Metadata | None = None, page_size: int = 100) -> "Listing[Person]":
     """The persons whose metadata meet `where`, in order of id."""
-    query = {} if where is None else {"where": json.dumps(where)}
+    query = {} if where is None else {"where": in_json(where)}
     path = path_of("v1", "collections", collection, "persons")
     return Listing(lambda cursor: _page(path, Person, page_size, cursor, query))
 
@@ -298,10 +300,7 @@ class Row:
 
     def written(self) -> bytes:
         values = _given({"id": self.id, "name": self.name, "metadata": self.metadata})
-        made: bytes = msgpack.packb(
-            {**values, "vectors": [packed(vector) for vector in self.vectors]}, use_bin_type=True
-        )
-        return made
+        return content({**values, "vectors": [packed(vector) for vector in listed_vectors(self.vectors)]}, "msgpack")
 
 
 def bulk_rows(collection: str, rows: Iterable[bytes], first: int = 0) -> Call[list[BulkRow]]:
@@ -363,7 +362,7 @@ def extract(
         "threshold": threshold,
         "limit_faces": limit_faces,
         "min_face_size": min_face_size,
-        "max_size": max_size,
+        "max_size": _pair(max_size),
         "embed_only": embed_only,
         "return_face_data": return_face_data,
         "return_landmarks": return_landmarks,
@@ -414,6 +413,9 @@ def draw_detections(
         "detect_masks": detect_masks,
         "det_name": det_name,
     }
+
+    if not is_one(image):
+        raise TypeError(f"one picture is drawn at a time, and not {type(image).__name__}")
 
     def prepare(form: Form) -> Prepared:
         made = _compatible("/draw_detections", image, values, img_req_headers, form, bare)
@@ -478,6 +480,17 @@ def _page(
 
 def _got(path: str, kind: type[T]) -> Call[T]:
     return Call(lambda form: Prepared("GET", path, headers=accepting(form)), _reader(kind))
+
+
+def _pair(size: tuple[int, int] | None) -> list[int] | None:
+    """Width and height. Raises ValueError."""
+    try:
+        found = None if size is None else [operator.index(side) for side in size]
+    except TypeError:
+        found = []
+    if found is not None and len(found) != 2:
+        raise ValueError(f"max_size is a width and a height, as (640, 480), and not {shown(size)}")
+    return found
 
 
 def _posted(path: str, body: Body, kind: type[T]) -> Call[T]:

@@ -1,6 +1,7 @@
 """AsyncClient is Client with await: the same names, arguments and answers."""
 
 import asyncio
+import base64
 import inspect
 from array import array
 from collections.abc import AsyncIterator, Callable
@@ -139,3 +140,19 @@ def test_a_busy_service_is_asked_again_and_given_up_in_the_end(fake: Fake, monke
     fake.before = [httpx.ConnectError("refused")] * 9
     with pytest.raises(NoAnswer, match="no service at"):
         run(fake, lambda client: client.info())
+
+
+def test_what_is_given_is_judged_as_by_the_other_client(fake: Fake) -> None:
+    async def work(client: AsyncClient) -> None:
+        picture = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(90)).decode()
+        found = await listed(client.detect_all([picture, "no picture " * 999, b"two"]))
+        assert [image.status for image in found] == ["ok", "failed", "ok"]
+        assert {seen.headers["authorization"] for seen in fake.seen} == {"Bearer vk_x"}
+        sent = len(fake.seen)
+        with pytest.raises(TypeError, match="NewPersons are wanted"):
+            await listed(client.enrol_all("staff", "ada"))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="no 'nam'"):
+            await client.bulk_enrol("staff", {"nam": "Ada", "vectors": [[1.0]]})
+        assert len(fake.seen) == sent
+
+    run(fake, work, key="vk_x\n")

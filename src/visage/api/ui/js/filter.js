@@ -1,29 +1,47 @@
 // What people type → what the API's `where` takes: "city = Oslo, age >= 18", or the JSON itself. Anything else is a
 // piece of a name.
 
-const TERM = /^([\w.-]+)\s*(!=|>=|<=|=|>|<)\s*(.+)$/;
-const OPERATORS = { "!=": "ne", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte" };
+import { jsonOf, valueOf, written } from "./values.js";
 
-/** {where} or {name}; raises SyntaxError for JSON that is none. */
-export function parse(text) {
+export { valueOf } from "./values.js";
+
+const TERM = /^([\p{L}\p{M}\p{N}_.-]+)\s*(!=|>=|<=|=|>|<)\s*(.+)$/su;
+const OPERATORS = { "=": "eq", "!=": "ne", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte" };
+
+/** {where} or {name}; raises SyntaxError for JSON that is none, and for its numbers what `exactly` does with `say`. */
+export function parse(text, say = String) {
   const trimmed = text.trim();
-  if (trimmed.startsWith("{")) return { where: JSON.parse(trimmed) };
-  // Chinese and Japanese keyboards write signs as wide as their letters.
-  const narrow = trimmed.replace(/[！，＜＝＞]/g, (sign) => String.fromCharCode(sign.charCodeAt(0) - 0xfee0));
-  const terms = narrow.split(/\s*,\s*|\s+and\s+/i).filter(Boolean).map((term) => TERM.exec(term));
-  if (!terms.length || terms.some((term) => !term)) return { name: trimmed.normalize("NFC").toLowerCase() };
-  const where = {};
-  for (const [, key, operator, value] of terms) {
-    if (operator === "=") where[key] = valueOf(value);
-    else where[key] = { ...(typeof where[key] === "object" ? where[key] : {}), [OPERATORS[operator]]: valueOf(value) };
-  }
-  return { where };
+  if (trimmed.startsWith("{")) return { where: jsonOf(trimmed, say) };
+  const terms = termsOf(text);
+  return terms ? { where: whereOf(terms) } : { name: trimmed.normalize("NFC").toLowerCase() };
 }
 
-/** A number, true, false, or text; quotes keep "18" a text. */
-export function valueOf(text) {
-  const quoted = /^(["'])(.*)\1$/.exec(text);
-  if (quoted) return quoted[2];
-  if (text === "true" || text === "false") return text === "true";
-  return text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
+/** [{key, operator, value}], or null for what is no list of terms. */
+export function termsOf(text) {
+  // Chinese and Japanese keyboards write signs as wide as their letters.
+  const narrow = text.trim().replace(/[！，＜＝＞]/g, (sign) => String.fromCharCode(sign.charCodeAt(0) - 0xfee0));
+  const terms = pieces(narrow).map((term) => TERM.exec(term));
+  if (!terms.length || terms.some((term) => !term)) return null;
+  return terms.map(([, key, operator, value]) => ({ key, operator, value: valueOf(value) }));
+}
+
+/** Between commas and the word and, but for those in quotes. */
+function pieces(text) {
+  const found = text.match(/(?:[=<>]\s*(?:"[^"]*"|'[^']*')(?=\s*(?:,|$|\sand\s))|(?!\s+and\s)[^,])+/gi) ?? [];
+  return found.map((piece) => piece.replace(/^\s*and\s+/i, "").trim()).filter(Boolean);
+}
+
+/** Terms as the API takes them. */
+export function whereOf(terms) {
+  const where = Object.create(null); // a key may be called __proto__
+  for (const { key, operator, value } of terms) where[key] = { ...where[key], [OPERATORS[operator]]: value };
+  for (const [key, asks] of Object.entries(where)) if (Object.keys(asks).join() === "eq") where[key] = asks.eq;
+  return where;
+}
+
+/** Terms as people type them. */
+export const textOf = (terms) => terms.map(({ key, operator, value }) => `${key} ${operator} ${inFilter(value)}`).join(", ");
+
+function inFilter(value) {
+  return typeof value === "string" && /,|\sand\s/i.test(value) ? `"${value}"` : written(value);
 }

@@ -1,37 +1,47 @@
-// Metadata as rows of key and value; what is no number, truth or text is written as JSON.
+// Metadata as rows of key and value, each with the kind that it is taken for; lists and objects are written as JSON.
 
-import { h, replace } from "./dom.js";
+import { fresh, h, replace } from "./dom.js";
 import { t } from "./texts.js";
 import { button, iconButton } from "./parts.js";
-import { valueOf } from "./filter.js";
+import { inexact } from "./hints.js";
+import { jsonOf, kindOf, valueOf, written } from "./values.js";
 
-const written = (value) => (typeof value === "string" ? (valueOf(value) === value ? value : JSON.stringify(value)) : JSON.stringify(value));
+const isJson = (text) => /^[[{]/.test(text);
+const shown = (value) => (value !== null && typeof value !== "object" ? written(value) : JSON.stringify(value));
 
 function read(text) {
-  if (/^[[{]/.test(text.trim())) return JSON.parse(text);
-  return valueOf(text);
+  const trimmed = text.trim();
+  return isJson(trimmed) ? jsonOf(trimmed, inexact) : valueOf(trimmed);
 }
 
 export function editor(metadata = {}) {
   const rows = h("div", { class: "metadata-rows" });
-  const add = (key = "", value = "") => {
+  const help = fresh("kinds");
+  let kept = new Map(); // row → what it was made of: a value that nobody touched stays as it is, be it null or of two lines
+  const add = (key = "", ...value) => {
+    const kind = h("output", { class: "kind" });
+    const given = h("input", { type: "text", value: value.length ? shown(value[0]) : "", "aria-label": t("metadata.value"), "aria-describedby": help, placeholder: t("metadata.value"), autocomplete: "off", oninput: () => { kept.delete(row); tell(); } });
+    const tell = () => { kind.textContent = given.value.trim() ? t(`value.${kept.has(row) ? kindOf(kept.get(row)) : isJson(given.value.trim()) ? "json" : kindOf(valueOf(given.value.trim()))}`) : ""; };
     const row = h("div", { class: "metadata-row" },
       h("input", { type: "text", value: key, "aria-label": t("metadata.key"), placeholder: t("metadata.key"), autocomplete: "off" }),
-      h("input", { type: "text", value: value === "" ? "" : written(value), "aria-label": t("metadata.value"), placeholder: t("metadata.value"), autocomplete: "off" }),
-      iconButton(t("metadata.remove"), "cross", { onclick: () => row.remove() }));
+      h("div", { class: "kinded" }, given, kind), iconButton(t("metadata.remove"), "cross", { onclick: () => row.remove() }));
+    if (value.length) kept.set(row, value[0]);
+    tell();
     rows.append(row);
     return row;
   };
-  const set = (given) => { replace(rows); for (const [key, value] of Object.entries(given)) add(key, value); };
+  const set = (given) => { replace(rows); kept = new Map(); for (const [key, value] of Object.entries(given)) add(key, value); };
   set(metadata);
   const element = h("fieldset", { class: "metadata" }, h("legend", {}, t("metadata"), h("span", { class: "optional" }, ` ${t("optional")}`)), rows,
-    button(t("metadata.add"), { glyph: "plus", kind: "small quiet", onclick: () => add().querySelector("input").focus() }));
+    button(t("metadata.add"), { glyph: "plus", kind: "small quiet", onclick: () => add().querySelector("input").focus() }),
+    h("p", { class: "help", id: help }, t("metadata.kinds")));
   return {
     element,
     set,
+    /** Raises SyntaxError for a value that should be JSON, Error for a number that cannot be kept exactly. */
     get value() {
-      return Object.fromEntries([...rows.children].map((row) => [...row.querySelectorAll("input")].map((input) => input.value))
-        .filter(([key]) => key.trim()).map(([key, value]) => [key.trim(), read(value)]));
+      const given = [...rows.children].map((row) => [row, ...[...row.querySelectorAll("input")].map((input) => input.value)]);
+      return Object.fromEntries(given.filter(([, key]) => key.trim()).map(([row, key, value]) => [key.trim(), kept.has(row) ? kept.get(row) : read(value)]));
     },
   };
 }

@@ -28,7 +28,7 @@ export function field(label, control, { help, optional } = {}) {
     help && h("p", { class: "help", id: `${id}-help` }, help));
 }
 
-/** Radio buttons in one row. `options`: [[value, label], …]. */
+/** Radio buttons in one row. `options`: [[value, label], …]; a `value` that is none of them leaves all open. */
 export function segmented(label, options, value, change = () => {}, { visible = true } = {}) {
   const name = fresh("choice");
   const group = h("fieldset", { class: "segmented" }, h("legend", { class: visible ? "" : "sr" }, label),
@@ -36,7 +36,7 @@ export function segmented(label, options, value, change = () => {}, { visible = 
       const id = fresh("segment");
       return [h("input", { type: "radio", name, id, value: key, checked: key === value, onchange: () => change(key) }), h("label", { for: id }, text)];
     })));
-  Object.defineProperty(group, "value", { get: () => group.querySelector("input:checked").value });
+  Object.defineProperty(group, "value", { get: () => group.querySelector("input:checked")?.value });
   return group;
 }
 

@@ -1,46 +1,38 @@
-// Import a folder: sub-folders or file names become persons. The pictures go person by person; what is repeated makes
-// nobody twice, since the same name always has the same id.
+// Import a folder: sub-folders or file names become persons, as a plan shows before anything is sent. The pictures go
+// person by person; what is repeated makes nobody twice, since the same name always has the same id.
 
 import { h, icon, replace } from "../dom.js";
 import { number, t } from "../texts.js";
-import { Problem, gallery, persistent, personPath } from "../api.js";
+import { Problem, gallery, json, persistent, personPath } from "../api.js";
 import { button, dropzone, empty, pill, segmented } from "../parts.js";
 import { base64 } from "../pictures.js";
 import { enrolmentOptions, reasonsOf } from "../outcomes.js";
-import { idOf, sorted } from "../people.js";
+import { plan } from "./plan.js";
 
 const AT_ONCE = 2; // persons on their way
 const IN_ONE = 6; // pictures of one request
 const MOST_SHOWN = 200;
 
 export function bulk({ collection, signal, refresh }) {
-  let files = [];
   const room = h("div", { class: "stack" });
   const modes = enrolmentOptions(segmented);
-  const by = segmented(t("import.by"), [["folder", t("import.folder")], ["file", t("import.file")]], "folder", () => preview());
 
   function start() {
-    replace(room, dropzone((given) => { files = given; preview(); }, { label: t("import.drop"), hint: t("import.hint"), folder: true }), h("p", { class: "help" }, t("import.help")));
+    replace(room, dropzone(shown, { label: t("import.drop"), hint: t("import.hint"), folder: true }), h("p", { class: "help" }, t("import.help")));
   }
 
-  function preview() {
-    if (!files.length) return;
-    const people = sorted(files, by.value);
-    const shown = [...people].slice(0, MOST_SHOWN);
-    replace(room, h("section", { class: "panel padded stack" },
-      h("div", { class: "row between wrap" }, h("h2", {}, t("import.preview", { persons: people.size, n: files.length })), button(t("import.other"), { kind: "quiet", onclick: () => { files = []; start(); } })),
-      h("div", { class: "options" }, by, modes.quality, modes.faces),
-      h("div", { class: "table-room", tabindex: "0", role: "region", "aria-label": t("import.table") }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("person")), h("th", { scope: "col" }, t("pictures")), h("th", { scope: "col" }, t("import.files")))),
-        h("tbody", {}, shown.map(([name, own]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: "figure" }, number(own.length)), h("td", { class: "muted small truncate" }, own.slice(0, 3).map((file) => file.path.split("/").at(-1)).join(", "), own.length > 3 ? " …" : "")))))),
-      people.size > MOST_SHOWN && h("p", { class: "help" }, t("import.hidden", { n: people.size - MOST_SHOWN })),
-      h("div", { class: "row end" }, button(t("import.go", { n: people.size }), { glyph: "upload", kind: "primary", onclick: () => run(people) }))));
+  function shown(files) {
+    const view = plan({ collection, signal, files, modes, go: run, other: start });
+    replace(room, view);
+    view.querySelector("h2").focus();
   }
 
+  /** `people`: the plan's, each `{name, id, status, files}`. */
   function run(people) {
     const stop = new AbortController();
     signal.addEventListener("abort", () => stop.abort(), { once: true });
     const tally = { persons: 0, enrolled: 0, refused: 0, failed: 0, done: 0 };
-    const total = files.length;
+    const total = people.reduce((sum, { files }) => sum + files.length, 0);
     const log = [];
     let paused = null;
     let go = null;
@@ -54,8 +46,10 @@ export function bulk({ collection, signal, refresh }) {
     const stopping = button(t("stop"), { kind: "danger quiet", onclick: () => { stop.abort(); go?.(); } });
     const figures = h("dl", { class: "figures" });
     const after = h("div", { class: "row end wrap" });
-    replace(room, h("section", { class: "panel padded stack" }, h("div", { class: "row between wrap" }, h("h2", {}, t("import.running")), h("div", { class: "row" }, pausing, stopping)), progress, words, figures,
+    replace(room, h("section", { class: "panel padded stack" }, h("div", { class: "row between wrap" }, h("h2", { tabindex: "-1", class: "quiet-focus" }, t("import.running")), h("div", { class: "row" }, pausing, stopping)), progress, words, figures,
       h("div", { class: "table-room", tabindex: "0", role: "region", "aria-label": t("import.table") }, h("table", {}, h("thead", {}, h("tr", {}, ["person", "pictures", "import.outcome"].map((key) => h("th", { scope: "col" }, t(key))))), rows)), after));
+
+    room.querySelector("h2").focus(); // the button that was pressed is gone
 
     function paint() {
       progress.value = tally.done;
@@ -63,10 +57,10 @@ export function bulk({ collection, signal, refresh }) {
       replace(figures, ["persons", "enrolled", "refused", "failed"].map((key) => h("div", {}, h("dt", {}, t(key === "persons" ? key : `outcome.${key}`)), h("dd", { class: "figure" }, number(tally[key])))));
     }
 
-    async function one([name, own]) {
-      const id = idOf(name);
+    async function one({ name, id, status, files: own }) {
       const found = [];
-      let there = false;
+      let there = status === "there";
+      let taken = false;
       for (let place = 0; place < own.length; place += IN_ONE) {
         await paused;
         if (stop.signal.aborted) return;
@@ -74,7 +68,7 @@ export function bulk({ collection, signal, refresh }) {
         let entries;
         try {
           const answer = await send(name, id, some, there);
-          there = true;
+          there = taken = true;
           entries = answer.images;
         } catch (error) {
           if (error.name === "AbortError") return;
@@ -89,7 +83,7 @@ export function bulk({ collection, signal, refresh }) {
         });
         paint();
       }
-      if (there) tally.persons += 1;
+      if (taken) tally.persons += 1;
       const kept = found.filter((entry) => entry.status === "enrolled").length;
       const why = [...new Set(found.flatMap(reasonsOf))];
       if (rows.childElementCount >= MOST_SHOWN) rows.lastElementChild.remove();
@@ -105,8 +99,11 @@ export function bulk({ collection, signal, refresh }) {
       try {
         return await persistent("POST", gallery(collection.name, "/persons"), { body: { id, name, ...how }, signal: stop.signal });
       } catch (error) {
-        if (error instanceof Problem && error.kind === "already-there") return more();
-        throw error;
+        if (!(error instanceof Problem) || error.kind !== "already-there") throw error;
+        // Somebody came since the plan was made: the same person, as far as the name tells, or nobody's business.
+        const held = await json("GET", personPath(collection.name, id), { signal: stop.signal });
+        if (held.name?.normalize("NFC") !== name) throw new Error(t("plan.late", { id, name: held.name || held.id }));
+        return more();
       }
     }
 
@@ -117,7 +114,7 @@ export function bulk({ collection, signal, refresh }) {
       pausing.remove();
       stopping.remove();
       room.querySelector("h2").textContent = t(stop.signal.aborted ? "import.stopped" : "import.done");
-      replace(after, button(t("import.report"), { glyph: "download", onclick: () => save(log) }), button(t("import.again"), { onclick: () => { files = []; start(); } }));
+      replace(after, button(t("import.report"), { glyph: "download", onclick: () => save(log) }), button(t("import.again"), { onclick: start }));
       if (!rows.childElementCount) rows.closest(".table-room").replaceWith(empty("folder", t("import.nobody"), ""));
       refresh();
     });

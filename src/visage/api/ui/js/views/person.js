@@ -8,6 +8,8 @@ import { base64, read, thumbnail } from "../pictures.js";
 import { crop } from "../crops.js";
 import { editor, told } from "../metadata.js";
 import { enrolmentOptions, outcome } from "../outcomes.js";
+import { inexact } from "../hints.js";
+import { exactly } from "../values.js";
 
 export async function view({ parts: [collection, id], signal }) {
   let person = await json("GET", personPath(collection, id), { signal });
@@ -56,11 +58,17 @@ export async function view({ parts: [collection, id], signal }) {
   async function edit() {
     const changed = await dialog(t("edit"), (close) => {
       const name = h("input", { type: "text", value: person.name ?? "", autocomplete: "off", autofocus: true });
-      const metadata = editor(person.metadata);
+      const before = person.metadata ?? {};
+      const metadata = editor(before);
       const fault = h("div", {});
       return h("form", { class: "dialog-body", onsubmit: async (event) => {
         event.preventDefault();
-        try { close(await persistent("PATCH", personPath(collection, id), { body: { name: name.value.trim(), metadata: metadata.value } })); } catch (error) { replace(fault, failure(error instanceof SyntaxError ? new Error(t("metadata.bad")) : error)); }
+        try {
+          const after = metadata.value;
+          const differs = JSON.stringify(after) !== JSON.stringify(before);
+          if (differs) exactly(after, inexact); // it goes back as a whole
+          close(await persistent("PATCH", personPath(collection, id), { body: { name: name.value.trim(), ...(differs ? { metadata: after } : {}) } }));
+        } catch (error) { replace(fault, failure(error instanceof SyntaxError ? new Error(t("metadata.bad")) : error)); }
       } }, field(t("name"), name), metadata.element, fault, h("div", { class: "row end" }, button(t("cancel"), { onclick: () => close(null) }), h("button", { type: "submit", class: "button primary" }, t("save"))));
     });
     if (changed) { person = changed; paint(); toast(t("saved")); }

@@ -6,6 +6,7 @@ import { gallery, json, personPath } from "../api.js";
 import { button, empty, failure, field, link, pill, skeleton } from "../parts.js";
 import { crop } from "../crops.js";
 import { parse } from "../filter.js";
+import { asked, hint, inexact, otherwise } from "../hints.js";
 import { told } from "../metadata.js";
 
 const PAGE = 24;
@@ -23,14 +24,22 @@ export function persons({ collection, signal }) {
     const mine = ++turn;
     list.classList.add("busy");
     try {
-      const asked = query.value.trim() ? parse(query.value) : {};
-      const page = await (asked.name ? byName(asked.name, cursor, () => mine === turn) : json("GET", gallery(collection.name, "/persons"), { query: { limit: PAGE, cursor, where: asked.where && JSON.stringify(asked.where) }, signal }));
-      if (mine === turn) show(page, cursor);
+      const wanted = query.value.trim() ? parse(query.value, inexact) : {};
+      const page = await (wanted.name ? byName(wanted.name, cursor, () => mine === turn) : json("GET", gallery(collection.name, "/persons"), { query: { limit: PAGE, cursor, where: wanted.where && JSON.stringify(wanted.where) }, signal }));
+      if (mine !== turn) return;
+      show(page, cursor);
+      if (wanted.where && !page.items.length && !cursor) await help(query.value, mine);
     } catch (error) {
       if (error.name === "AbortError" || mine !== turn) return;
       replace(list, failure(error instanceof SyntaxError ? new Error(t("persons.badjson")) : error, () => load(cursor)));
     }
     list.classList.remove("busy");
+  }
+
+  /** Nobody fits: perhaps since what was asked for as text is a number there, or the other way round. */
+  async function help(text, mine) {
+    const other = await otherwise(collection.name, text, signal).catch(() => null);
+    if (other && mine === turn) list.append(hint(other, (better) => { query.value = better; query.focus(); query.dispatchEvent(new Event("input")); }));
   }
 
   async function byName(name, cursor, wanted) {
@@ -68,7 +77,7 @@ export function persons({ collection, signal }) {
   query.addEventListener("input", begin);
   load();
   return h("div", { class: "stack" },
-    h("form", { role: "search", onsubmit: (event) => { event.preventDefault(); begin(); } }, field(t("persons.search"), query, { help: t("persons.search.help") })), live, list);
+    h("form", { role: "search", onsubmit: (event) => { event.preventDefault(); begin(); } }, field(t("persons.search"), query, { help: t("persons.search.help") }), asked(query).element), live, list);
 }
 
 function card(collection, person, signal) {

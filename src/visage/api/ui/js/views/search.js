@@ -7,7 +7,8 @@ import { bar, dropzone, empty, failure, field, pasteInto, pill, segmented, slide
 import { base64, portrait, read } from "../pictures.js";
 import { crop } from "../crops.js";
 import { parse } from "../filter.js";
-import { told } from "../metadata.js";
+import { asked, hint, inexact, otherwise } from "../hints.js";
+import { told as toldMetadata } from "../metadata.js";
 
 export function search({ collection, signal }) {
   let pictures = [];
@@ -27,16 +28,19 @@ export function search({ collection, signal }) {
     result.classList.add("busy");
     if (!result.childElementCount) replace(result, spinner(t("search.busy")));
     try {
-      const filter = where.value.trim() ? parse(where.value).where : undefined;
+      const filter = where.value.trim() ? parse(where.value, inexact).where : undefined;
       if (where.value.trim() && !filter) throw new Error(t("search.badwhere"));
       const images = await Promise.all(pictures.map(({ file }) => base64(file)));
       const answer = await json("POST", gallery(collection.name, "/search"), { body: { images, top, by: by.value, below, ...(threshold === null ? {} : { threshold }), ...(filter ? { where: filter } : {}) }, signal });
       if (mine !== turn) return;
       if (!slide.childElementCount) replace(slide, slider(t("threshold"), { min: 0, max: 1, step: 0.001, value: answer.threshold, format: (x) => number(x, 3) }, () => {}, (value) => { threshold = value; ask(); }));
       show(answer);
+      const other = filter && !answer.probes.some((probe) => probe.matches?.length) && await otherwise(collection.name, where.value, signal).catch(() => null);
+      if (mine !== turn) return;
+      if (other) result.prepend(hint(other, (better) => { where.value = better; told.show(); where.focus(); ask(); }));
       if (result.getBoundingClientRect().top > innerHeight * 0.8) result.scrollIntoView({ block: "start" }); // of a phone
     } catch (error) {
-      if (error.name !== "AbortError" && mine === turn) replace(result, failure(error, ask));
+      if (error.name !== "AbortError" && mine === turn) replace(result, failure(error instanceof SyntaxError ? new Error(t("persons.badjson")) : error, ask));
     }
     result.classList.remove("busy");
   }
@@ -68,12 +72,14 @@ export function search({ collection, signal }) {
       crop(collection.name, face, t("crop.of", { name })),
       h("div", { class: "match-words" }, h("a", { class: "stretched", title: name, href: `#/collections/${encodeURIComponent(collection.name)}/persons/${encodeURIComponent(person.id)}` }, name),
         h("span", { class: "row tight between" }, h("strong", { class: "figure" }, number(similarity, 3)), h("span", { class: "muted small" }, t(similarity >= limit ? "match.yes" : "match.no"))),
-        bar(similarity, limit), h("span", { class: "muted small truncate" }, told(person.metadata).join(" · "))));
+        bar(similarity, limit), h("span", { class: "muted small truncate" }, toldMetadata(person.metadata).join(" · "))));
   }
 
+  const filtering = field(t("search.where"), where, { optional: true });
+  const told = asked(where);
   const view = h("div", { class: "stack" },
     h("div", { class: "split even" }, h("section", { class: "panel padded fill", "aria-label": t("pictures") }, zone),
-      h("section", { class: "panel padded stack", "aria-label": t("try.options") }, by, slider(t("search.top"), { min: 1, max: 20, step: 1, value: top, format: (x) => number(x) }, () => {}, (value) => { top = value; ask(); }), slide, toggle(t("search.below"), below, (on) => { below = on; ask(); }), field(t("search.where"), where, { optional: true }))),
+      h("section", { class: "panel padded stack", "aria-label": t("try.options") }, by, slider(t("search.top"), { min: 1, max: 20, step: 1, value: top, format: (x) => number(x) }, () => {}, (value) => { top = value; ask(); }), slide, toggle(t("search.below"), below, (on) => { below = on; ask(); }), h("div", { class: "stack close" }, filtering, told.element))),
     result);
   pasteInto(view, () => zone);
   return view;
