@@ -99,7 +99,9 @@ def test_an_unknown_coding_is_refused_unread(path: str, coding: str) -> None:
 
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize(
-    "body", [PHOTO, b"{", gzip.compress(PHOTO)[:-4], brotli.compress(PHOTO)[:-4], b"\x1f\x8b\x08junk"]
+    "body",
+    [PHOTO, b"{", gzip.compress(PHOTO)[:-4], brotli.compress(PHOTO)[:-4], b"\x1f\x8b\x08junk"],
+    ids=["picture", "json", "gzip cut", "br cut", "gzip broken"],
 )
 def test_what_is_not_packed_as_it_says_is_a_bad_request(client: Client, coding: str, body: bytes) -> None:
     ways = [("/extract", "image/jpeg"), ("/extract", "application/json"), ("/multipart/extract", FORM)]
@@ -127,7 +129,9 @@ def test_a_bomb_is_stopped_at_the_limit(client: Client, coding: str, pack: Calla
 
 
 @pytest.mark.parametrize(
-    ("coding", "piece"), [("gzip", gzip.compress(b"")), ("zstd", zstd.compress(b"")), ("deflate", b"\0\0\0\xff\xff")]
+    ("coding", "piece"),
+    [("gzip", gzip.compress(b"")), ("zstd", zstd.compress(b"")), ("deflate", b"\0\0\0\xff\xff")],
+    ids=["gzip", "zstd", "deflate"],
 )
 def test_what_unpacks_to_nothing_is_counted_as_it_comes(coding: str, piece: bytes) -> None:
     came = 0

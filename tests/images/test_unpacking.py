@@ -49,7 +49,7 @@ def test_several_codings_are_undone(web: Web) -> None:
 @pytest.mark.parametrize(
     "coding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "gzip, br", "none", "binary", "aws-chunked"]
 )
-@pytest.mark.parametrize("body", [PHOTO, PNG, b"GIF89a", b""])
+@pytest.mark.parametrize("body", [PHOTO, PNG, b"GIF89a", b""], ids=["jpeg", "png", "gif", "empty"])
 def test_what_is_sent_as_it_is_under_a_wrong_name_is_taken_as_it_is(web: Web, coding: str, body: bytes) -> None:
     assert got(web, body, coding) == body
 
@@ -59,7 +59,9 @@ def test_what_was_packed_once_and_is_named_twice_is_unpacked_once(web: Web) -> N
     assert got(web, zstd.compress(PHOTO), "gzip, zstd") == PHOTO
 
 
-@pytest.mark.parametrize(("coding", "packed"), [("gzip", gzip.compress(PHOTO)), ("zstd", zstd.compress(PHOTO))])
+@pytest.mark.parametrize(
+    ("coding", "packed"), [("gzip", gzip.compress(PHOTO)), ("zstd", zstd.compress(PHOTO))], ids=["gzip", "zstd"]
+)
 def test_what_is_packed_and_cut_is_told_so(web: Web, coding: str, packed: bytes) -> None:
     for body in (packed[:-20], packed[:20], packed[:200] + b"junk" + packed[200:]):
         with pytest.raises(ImageUnreachable, match=f"Content-Encoding: {coding}"):

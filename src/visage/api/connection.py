@@ -27,6 +27,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
         self._offered = False
+        self._invalid = False
         self._answering: RequestResponseCycle | None = None
         self._half_closed = False
         self._begun: _Begun | None = None
@@ -37,19 +38,14 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         rest = memoryview(data)
-        while rest:
+        while rest and not self._invalid:
             try:
                 self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as upgrade:
-                if not self._offered:  # CONNECT: this is no proxy, and what follows is meant for somebody else
-                    self._refuse()
-                    return
                 rest = rest[upgrade.args[0] :]
-                if not self._read_again():
-                    return
+                self._read_again()
             except httptools.HttpParserError:
                 self._refuse()
-                return
             else:
                 return
 
@@ -64,8 +60,11 @@ class Connection(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
-    def _read_again(self) -> bool:
-        """Give the head to a fresh parser without the offer; whether it took it."""
+    def _read_again(self) -> None:
+        """Give the head to a fresh parser without the offer."""
+        if not self._offered:  # CONNECT: this is no proxy, and what follows is meant for somebody else
+            self._refuse()
+            return
         head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
         for name, value in self.headers:
             if name not in _OFFER_HEADERS:
@@ -77,12 +76,18 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(b"".join([*head, b"\r\n"]))
         except httptools.HttpParserError:
             self._refuse()
-            return False
-        return True
 
     def _refuse(self) -> None:
+        """What comes is no request: say so once all that came before has been answered, and read no further."""
+        if self._invalid:
+            return
+        self._invalid = True
         self.logger.warning(_INVALID)
-        self.send_400_response(_INVALID)
+        running = self._answering
+        if running is None or running.response_complete or (running.more_body and not running.response_started):
+            self.send_400_response(_INVALID)
+        elif running.more_body:  # the answer has begun, and will not be whole
+            self.transport.close()
 
     # ---------------------------------------------------------------- half-closed ends
 
@@ -105,8 +110,11 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        if self._half_closed and (not self.pipeline or self.pipeline[-1][0].more_body):
-            self.transport.close()  # what is still to come will never come
+        ends = not self.pipeline or self.pipeline[-1][0].more_body  # what is still to come never will
+        if ends and self._invalid and not self.transport.is_closing():
+            self.send_400_response(_INVALID)
+        elif ends and self._half_closed:
+            self.transport.close()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
