@@ -24,6 +24,7 @@ from benchmarks.rows import Row, Table, percentile, ratio
 from benchmarks.serving import Service, load
 from visage import logs
 from visage.api.app import create_app
+from visage.api.connection import Connection
 from visage.runtime import Runtime
 from visage.settings import Settings
 
@@ -78,7 +79,7 @@ class Here:
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         app = create_app(settings, opener=lambda _settings, _watcher: runtime)
         self._server = uvicorn.Server(
-            uvicorn.Config(app, port=0, loop="uvloop", http="httptools", log_config=None, access_log=False)
+            uvicorn.Config(app, port=0, loop="uvloop", http=Connection, log_config=None, access_log=False)
         )
         self._thread = threading.Thread(target=self._server.run)
 

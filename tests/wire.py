@@ -1,17 +1,20 @@
 """What the tests of the wire share: the captures' picture, detectors that wait, whole ASGI calls."""
 
 import asyncio
+import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import cv2
 import numpy as np
+import uvicorn
 from fastapi import FastAPI
 
-from tests.support import ConstantDetector, constant_runtime, settings_of
+from tests.support import ConstantDetector, constant_runtime, settings_of, wait_ready
 from visage.api.app import create_app
+from visage.cli.serve import server_config
 from visage.faces import Detections, Floats, ImageBatch
 
 Message = dict[str, Any]
@@ -96,3 +99,18 @@ async def called(
     }
     await app(scope, receive, send)
     return sent
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[int]:
+    """An application behind the real server, in a thread; its port on 127.0.0.1."""
+    server = uvicorn.Server(server_config(settings_of(), app))
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        thread = threading.Thread(target=lambda: server.run(sockets=[place]))
+        thread.start()
+        try:
+            wait_ready(lambda: server.started)
+            yield place.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -20,6 +20,8 @@ VisageError
  │   ├─ PathForbidden
  │   └─ UrlForbidden
  ├─ RequestTooLarge        more bytes or images than one request may carry
+ ├─ UnknownContentCoding   a body packed in a way that is not undone here
+ ├─ BodyBroken             a body that is not packed as it says
  ├─ Overloaded             no room now; worth trying again
  │   ├─ DeadlineExceeded
  │   ├─ ModelUnavailable   a network that was unloaded while idle cannot be loaded again
@@ -129,6 +131,14 @@ class UrlForbidden(ImageError):
 
 class RequestTooLarge(VisageError):
     title = "Request too large"
+
+
+class UnknownContentCoding(VisageError):
+    title = "Content coding not known"
+
+
+class BodyBroken(VisageError):
+    title = "Body cannot be unpacked"
 
 
 class Overloaded(VisageError):

@@ -168,7 +168,7 @@ def test_what_is_no_route_is_the_administrators(client: Client, keys: Keys, meth
 )
 def test_the_probes_and_the_documents_pages_are_open(client: Client, path: str) -> None:
     assert client.get(path).status_code == 200
-    assert client.head(path).status_code in (200, 405)
+    assert client.head(path).status_code == 200
     assert client.post(path).status_code == 401
 
 
@@ -354,6 +354,26 @@ def test_who_asks_too_often_is_told_when_to_come_again(
     assert client.get("/health", headers=mine).status_code == 200
     now += 30 * 10**9
     assert [client.get("/info", headers=mine).status_code for _ in range(2)] == [200, 429]
+
+
+# --- Heads
+
+
+@pytest.mark.parametrize("path", [path for method, path in ROUTES if method == "GET"])
+def test_a_head_is_asked_for_the_key_that_get_is(client: Client, keys: Keys, path: str) -> None:
+    for headers in ({}, keys("write"), keys("read"), keys("read", collections=("other",)), keys("admin")):
+        head, got = client.head(path, headers=headers), client.get(path, headers=headers)
+        assert (head.status_code, head.content) == (got.status_code, b"")
+        assert head.headers.get("www-authenticate") == got.headers.get("www-authenticate")
+
+
+def test_a_head_counts_and_is_written_down_as_get_does(client: Client, keys: Keys, data: Path) -> None:
+    before = len((data / "audit.jsonl").read_text("utf-8").splitlines())
+    client.head("/v1/collections/c/export", headers=keys("admin") | {"X-Request-Id": "of-a-head"})
+    (line,) = map(json.loads, (data / "audit.jsonl").read_text("utf-8").splitlines()[before:])
+    assert (line["method"], line["path"], line["request_id"]) == ("HEAD", "/v1/collections/c/export", "of-a-head")
+    rated = keys("read", rate=2, name="heads")
+    assert [client.head("/info", headers=rated).status_code for _ in range(3)] == [200, 200, 429]
 
 
 # --- What is written down

@@ -1,6 +1,7 @@
 """What every request passes: names, deadlines, limits, places, and what happens when the caller leaves."""
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -376,3 +377,106 @@ def test_all_origins_can_be_let_in_without_credentials() -> None:
         answer = client.get("/info", headers={"origin": "https://c.example"})
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in answer.headers
+
+
+# ---------------------------------------------------------------- heads
+
+
+def get_paths(app: FastAPI) -> list[str]:
+    """Every address that GET is answered at, whether the documents tell of it or not."""
+    routes: list[Any] = list(app.routes)
+    paths: set[str] = set()
+    while routes:
+        route = routes.pop()
+        routes += getattr(getattr(route, "original_router", None), "routes", [])
+        if "GET" in (getattr(route, "methods", None) or ()):
+            paths.add(route.path)
+    told = {path for path, methods in app.openapi()["paths"].items() if "get" in methods}
+    assert told <= paths | told
+    return sorted(paths | told)
+
+
+def test_a_head_is_that_of_what_get_answers(tmp_path: Any) -> None:
+    """On every route, found or not, without the body; what tells of one request alone may differ."""
+    own = {"x-request-id", "date"}
+    with constant_client(DATA_DIR=str(tmp_path), COLLECTIONS="staff") as client:
+        assert client.post("/v1/collections", json={"name": "staff"}).status_code == 201
+        names = {"collection": "staff", "person": "nobody", "face": "none", "digest": "x", "name": "main.js"}
+        paths = [re.sub(r"\{(\w+)[^}]*\}", lambda found: names[found[1]], path) for path in get_paths(client.app)]
+        paths += [
+            "/",
+            "/nowhere",
+            "/v1/collections/none",
+            "/v1/collections?limit=x",
+            "/ui/assets/x/none.js",
+            "/extract",
+        ]
+        assert {"/health", "/ready", "/info", "/docs", "/openapi.json", "/metrics", "/ui", "/v1/collections"} <= {
+            *paths
+        }
+        for path in paths:
+            got = client.get(path, follow_redirects=False)
+            head = client.head(path, follow_redirects=False)
+            assert (head.status_code, head.content) == (got.status_code, b""), path
+            differ = own | ({"content-length"} if path == "/metrics" else set())
+            told = [{n: v for n, v in answer.headers.items() if n not in differ} for answer in (got, head)]
+            if path.endswith("/export"):
+                assert "content-length" not in told[0]
+            assert told[0] == told[1], path
+            assert (
+                path == "/metrics"
+                or path.endswith("/export")
+                or int(head.headers["content-length"]) == len(got.content)
+            )
+        assert "head" not in {m for methods in client.get("/openapi.json").json()["paths"].values() for m in methods}
+
+
+def test_a_head_is_told_as_one_and_costs_no_stream() -> None:
+    pieces = 0
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal pieces
+        assert scope["method"] == "GET"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            pieces += 1
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            """As the server does once the answer is complete."""
+            while not any(message["type"] == "http.response.body" for message in sent):
+                await asyncio.sleep(0)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async with opened(constant_app()) as app:
+            door = next(one for one in _doors(app))
+            door._app = endless
+            scope = {
+                "type": "http",
+                "method": "HEAD",
+                "path": "/v1/collections/a/export",
+                "root_path": "",
+                "headers": [],
+            }
+            with capture_logs() as lines:
+                await door(scope, receive, send)
+        assert [message.get("body") for message in sent] == [None, b""] and not sent[1].get("more_body")
+        assert [(line["method"], line["status"]) for line in lines if line["event"] == "request"] == [("HEAD", 200)]
+
+    run(scenario())
+    assert pieces < 100
+
+
+def _doors(app: FastAPI) -> Iterator[Any]:
+    inner: Any = app.build_middleware_stack()
+    while inner is not None:
+        if type(inner).__name__ == "Door":
+            yield inner
+        inner = getattr(inner, "app", None)

@@ -23,6 +23,7 @@ from tests.runnable import RUNNABLE
 from tests.support import REPO, Server, b64, extract, models_folder, served, settings_of, wait_ready
 from tests.wire import gauge
 from visage.access.keyfile import KeyFile
+from visage.api.connection import Connection
 from visage.cli.serve import server_config
 
 # A process or two each, which a busy machine takes its time to start.
@@ -81,7 +82,7 @@ def test_every_process_runs_the_fast_loop_and_parser(workers: str) -> None:
     config = server_config(settings_of(NUM_WORKERS=workers), partial(lambda: None))
     assert config.get_loop_factory() is uvloop.new_event_loop
     config.load()
-    assert config.http_protocol_class is HttpToolsProtocol
+    assert config.http_protocol_class is Connection and issubclass(Connection, HttpToolsProtocol)
 
 
 def test_a_picture_as_the_body_over_a_real_socket(client: httpx.Client, hopper: bytes) -> None:

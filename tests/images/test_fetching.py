@@ -394,6 +394,25 @@ def test_a_caller_cannot_set_the_headers_of_the_connection(web: Web, name: str) 
     assert sent.get(name.lower()) != "5"
 
 
+@pytest.mark.parametrize("name", ["user-agent", "USER-AGENT", "User-Agent", "uSeR-aGeNt"])
+def test_a_header_of_another_case_is_the_same_header(web: Web, name: str) -> None:
+    """The caller's stands for the service's own, and the last of several for the others."""
+    sent: list[list[tuple[str, str]]] = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        sent.append(request.headers.items())
+        request.send_response(200)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    web.answers["/a"] = answer
+    own = {"User-Agent": "visage", "X-Own": "1", "x-OWN": "2", "Accept": "image/*"}
+    fetch(web.url("/a"), own=own, headers={name: "browser", "ACCEPT": "*/*", "accept": "image/jpeg"})
+    found = [(name.lower(), value) for name, value in sent[0]]
+    for named, value in (("user-agent", "browser"), ("x-own", "2"), ("accept", "image/jpeg")):
+        assert [pair for pair in found if pair[0] == named] == [(named, value)]
+
+
 def test_a_caller_s_headers_follow_a_redirect_on_the_same_server_only(
     web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:

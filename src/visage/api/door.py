@@ -21,6 +21,7 @@ from visage.api.context import RequestContext
 from visage.api.metrics import Metrics
 from visage.api.prefix import prefix_of
 from visage.api.problems import problem, problem_of
+from visage.api.unpacking import unpacked
 from visage.deadline import Deadline
 from visage.errors import Overloaded, RequestTooLarge, VisageError
 from visage.settings import Settings
@@ -31,7 +32,6 @@ _ID = re.compile(r"[\w.:\-]{1,128}")
 # The `$` of a route's pattern matches before a last line break too: such a path would lead to a route and yet be none
 # of those that keys and limits are asked for. No route has a place for any of these.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_BODILESS = frozenset({"GET", "HEAD"})
 _TIMEOUT_HEADER = "x-request-timeout"
 # Seldom of interest, and asked for every few seconds.
 _QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
@@ -90,14 +90,17 @@ class _Passage:
 
     def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
         self._door = door
-        self._scope = scope
+        self._method = scope["method"]
+        # Whoever asks for a head gets that of what GET would answer (RFC 9110, 9.3.2), on every route.
+        self._scope = scope if self._method != "HEAD" else {**scope, "method": "GET"}
         self._receive = receive
         self._send = send
         self._headers = Headers(scope=scope)
         self._status = 0
+        self._head_sent = False  # and nothing is to follow
         self._path = path_of(scope)
         self._compat = speaks_compat(door._settings, self._path)
-        self._streamed = door._streamed(scope["method"], self._path)
+        self._streamed = door._streamed(self._scope["method"], self._path)
         self.context = RequestContext(self._id(), Deadline(self._seconds()))
         self._body_read = asyncio.Event()
         self._empty = self._has_no_body()
@@ -130,15 +133,17 @@ class _Passage:
             self._report()
 
     def _admitted(self) -> Key | None:
-        method = self._scope["method"]
-        self._door._callers.admit(method, self._headers, (self._scope.get("server") or (None, None))[1])
-        return self._door._gate.admit(method, self._path, self._headers.get("authorization", ""))
+        self._door._callers.admit(self._method, self._headers, (self._scope.get("server") or (None, None))[1])
+        return self._door._gate.admit(self._method, self._path, self._headers.get("authorization", ""))
 
     async def _guarded(self) -> None:
         declared = self._headers.get("content-length", "")
         too_large = declared.isdigit() and int(declared) > self._door._settings.max_body_bytes
         if too_large and not self._streamed:
             raise self._too_large()
+        if not self._empty and "content-encoding" in self._headers:
+            most = None if self._streamed else self._door._settings.max_body_bytes
+            self._receive = unpacked(self._scope, self._receive, most)
         with self._door._enter():
             await self._until_client_leaves()
 
@@ -150,7 +155,8 @@ class _Passage:
             await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 self.context.deadline.cancel()
-                self._status = _CLIENT_LEFT
+                if not self._head_sent:
+                    self._status = _CLIENT_LEFT
                 return
             work.result()
         finally:
@@ -168,7 +174,7 @@ class _Passage:
         """Nothing that a route waits for: nobody reads a body of these, and a caller who leaves is seen at once."""
         method = self._scope["method"]
         declared = "content-length" in self._headers or "transfer-encoding" in self._headers
-        return method in _BODILESS or (method == "DELETE" and not declared)
+        return method == "GET" or (method == "DELETE" and not declared)
 
     async def _limited_receive(self) -> Message:
         if self._empty:
@@ -213,7 +219,12 @@ class _Passage:
             headers["X-Content-Type-Options"] = "nosniff"
             if models := self.context.models or self._door._models():
                 headers["X-Visage-Models"] = ", ".join(f"{role}={name}" for role, name in models.items())
+        if self._head_sent:
+            return
         await self._send(message)
+        if self._method == "HEAD":
+            self._head_sent = True
+            await self._send({"type": "http.response.body", "body": b""})
 
     async def _nowhere(self) -> None:
         await problem(404, "Not Found", "Not Found", compat=self._compat)(self._scope, self._receive, self._answer)
@@ -235,13 +246,13 @@ class _Passage:
     def _report(self) -> None:
         context = self.context
         route = _route(self._scope, self._path)
-        self._door._metrics.request(route, self._scope["method"], self._status, context.milliseconds / 1000)
+        self._door._metrics.request(route, self._method, self._status, context.milliseconds / 1000)
         level = "debug" if route in _QUIET_ROUTES and self._status < 400 else "info"
         getattr(log, level)(
             "request",
             id=context.id,
             client=(self._scope.get("client") or ["-"])[0],
-            method=self._scope["method"],
+            method=self._method,
             path=self._path[:200],
             status=self._status,
             ms=round(context.milliseconds, 1),
@@ -251,7 +262,7 @@ class _Passage:
             failed=context.failed,
             **({"key": context.key.id} if context.key else {}),
         )
-        self._door._gate.left(context.key, self._scope["method"], self._path, self._status, context.id)
+        self._door._gate.left(context.key, self._method, self._path, self._status, context.id)
 
     def _id(self) -> str:
         given = self._headers.get("x-request-id", "")

@@ -12,6 +12,7 @@ import orjson
 from starlette.responses import Response
 
 from visage import errors
+from visage.codings import CODINGS
 from visage.errors import VisageError
 
 STATUS: dict[type[VisageError], int] = {
@@ -24,6 +25,8 @@ STATUS: dict[type[VisageError], int] = {
     errors.UrlForbidden: 403,
     errors.ImageUnreachable: 502,
     errors.RequestTooLarge: 413,
+    errors.UnknownContentCoding: 415,
+    errors.BodyBroken: 400,
     errors.Overloaded: 503,
     errors.RateLimited: 429,
     errors.InferenceFailed: 500,
@@ -108,6 +111,8 @@ def _headers(error: VisageError) -> Mapping[str, str] | None:
             return {"Retry-After": str(error.retry_after)}
         case errors.Unauthorised() if status_of(error) == 401:
             return {"WWW-Authenticate": "Bearer"}
+        case errors.UnknownContentCoding():
+            return {"Accept-Encoding": ", ".join(CODINGS)}
         case _:
             return None
 

@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 from visage import logs
 from visage.api.access import gate_of
 from visage.api.app import create_app
+from visage.api.connection import Connection
 from visage.api.state import State
 from visage.engines.standing import Standings
 from visage.errors import ConfigurationError
@@ -108,7 +109,8 @@ def server_config(settings: Settings, app: object) -> uvicorn.Config:
         factory=isinstance(app, partial),
         workers=settings.num_workers,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
+        ws="none",  # offers of it are ignored like all others
         lifespan="on",
         log_config=None,
         access_log=False,

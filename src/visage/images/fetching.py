@@ -16,6 +16,7 @@ import pybase64
 
 from visage.errors import ImageError, ImageTooLarge, ImageUndecodable, ImageUnreachable, PathForbidden, UrlForbidden
 from visage.images.addresses import AddressPolicy
+from visage.images.unpacking import unpacked
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
@@ -136,7 +137,7 @@ class Downloader:
         self._policy = policy
         self._limit = limit
         self._seconds = seconds
-        self._headers = dict(headers)
+        self._headers = _merged(headers)
         # No connection is kept: a pooled one could be used again for another name at the same address.
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=0)
         self._transport = transport or httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
@@ -161,14 +162,14 @@ class Downloader:
 
     async def _follow(self, source: Remote, name: str) -> bytes:
         url = source.url
-        headers = {**self._headers, **source.headers}
+        headers = _merged(self._headers, source.headers)
         for _ in range(_MOST_REDIRECTS + 1):
             answer = await self._get(url, headers, name)
             if isinstance(answer, bytes):
                 return answer
             following = urljoin(url, answer)
             if not _same_server(httpx.URL(url), httpx.URL(following)):
-                headers = dict(self._headers)  # a caller's credentials stay with the server that they are for
+                headers = self._headers  # a caller's credentials stay with the server that they are for
             url = following
         raise ImageUnreachable(f"{name} redirects more than {_MOST_REDIRECTS} times")
 
@@ -233,6 +234,8 @@ class Downloader:
             body += chunk
             if len(body) > self._limit:
                 raise ImageTooLarge(too_large)
+        if coding := response.headers.get("content-encoding"):
+            return await asyncio.to_thread(unpacked, bytes(body), coding, self._limit, name)
         return bytes(body)
 
     async def aclose(self) -> None:
@@ -243,6 +246,11 @@ class Downloader:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _merged(*given: Mapping[str, str]) -> Mapping[str, str]:
+    """Headers by name, whose case means nothing (RFC 9110, 5.1); the last of a name counts."""
+    return dict({name.lower(): (name, value) for headers in given for name, value in headers.items()}.values())
 
 
 def _same_server(one: httpx.URL, other: httpx.URL) -> bool:

@@ -32,7 +32,7 @@ _PAGE_HEADERS = _HEADERS | {
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
 
-@router.api_route("/ui", methods=["GET", "HEAD"])
+@router.get("/ui")
 async def page(request: Request) -> Response:
     return _sent(request, assets().page, _PAGE_HEADERS)
 
@@ -43,7 +43,7 @@ async def page_with_slash() -> Response:
     return RedirectResponse("../ui", 307)
 
 
-@router.api_route("/ui/assets/{digest}/{name:path}", methods=["GET", "HEAD"])
+@router.get("/ui/assets/{digest}/{name:path}")
 async def asset(request: Request, digest: str, name: str) -> Response:
     """A page that a browser kept from before an update asks for files that are no longer: it gets the present ones,
     which it must not keep.
