@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -248,6 +249,32 @@ def test_reading_and_processing_one_picture_raise_what_is_wrong_with_it() -> Non
                 await service.read(Raw(b"text"), later())
 
     in_loop(main)
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_why_a_picture_failed_stands_in_the_log_and_its_decoders_own_words_for_who_debugs(
+    caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    broken = Raw(shade(9).data[:90])
+
+    async def main() -> None:
+        deadline = Deadline(HANG, request="the-request")
+        async with service_of() as service:
+            await service.extract([shade(9), broken, Local("none.png")], BOXES_ONLY, deadline.part())
+            with pytest.raises(ImageUndecodable):
+                await service.read(broken, deadline)
+
+    with caplog.at_level(level, logger="visage.service"):
+        in_loop(main)
+    lines = [record for record in caplog.records if record.name == "visage.service"]
+    failed = [record for record in lines if record.levelno == logging.INFO]
+    assert [record.getMessage().split(": ", 1)[0] for record in failed] == ["a picture failed"] * 3
+    assert sum("the PNG data is broken or cut short" in record.getMessage() for record in failed) == 2
+    assert sum("none.png" in record.getMessage() for record in failed) == 1
+    assert {record.__dict__["request_id"] for record in lines} == {"the-request"}
+    words = [record.getMessage() for record in lines if record.levelno == logging.DEBUG]
+    assert bool(words) == (level == logging.DEBUG)
+    assert all(text.startswith(("its decoder said: OpenCV: ", "its decoder said: Pillow: ")) for text in words)
 
 
 # fairness

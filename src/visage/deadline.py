@@ -15,9 +15,13 @@ _TICK = 0.002
 
 
 class Deadline:
-    """A point in time after which nobody wants the answer; `cancel` moves it to now."""
+    """A point in time after which nobody wants the answer; `cancel` moves it to now.
 
-    def __init__(self, seconds: float) -> None:
+    `request`: the id of the request that waits, as the log calls it.
+    """
+
+    def __init__(self, seconds: float, *, request: str = "") -> None:
+        self.request = request
         self._seconds = seconds
         self._at = time.monotonic() + seconds
         self._lock = threading.Lock()
@@ -33,7 +37,7 @@ class Deadline:
     def part(self) -> "Deadline":
         """The same point in time, cancelled for itself: for work after which the request goes on."""
         self.left()
-        part = Deadline(self._seconds)
+        part = Deadline(self._seconds, request=self.request)
         part._at = self._at
         return part
 

@@ -110,8 +110,12 @@ class FaceService:
 
     async def read(self, source: ImageSource, deadline: Deadline) -> Image:
         """One decoded picture. Raises ImageError, DeadlineExceeded."""
-        data = await self._fetched(source, deadline)
-        return await self._in_thread(lambda: self._decoded(data), deadline)
+        try:
+            data = await self._fetched(source, deadline)
+            return await self._in_thread(lambda: self._decoded(data), deadline)
+        except ImageError as error:
+            _tell(error, deadline)
+            raise
 
     async def faces(self, image: Image, options: ExtractOptions, deadline: Deadline) -> ImageFaces:
         """The faces of a decoded picture. Raises what `extract` raises."""
@@ -163,6 +167,8 @@ class FaceService:
         else:
             fetched = time.perf_counter() - started
             outcome = await self._in_thread(lambda: self._processed(data, options, deadline, work, fetched), deadline)
+        if isinstance(outcome.result, ImageError):
+            _tell(outcome.result, deadline)
         self._watcher.image(outcome)
         return outcome
 
@@ -217,3 +223,11 @@ class FaceService:
         except TimeoutError:
             deadline.left()
             raise
+
+
+def _tell(error: ImageError, deadline: Deadline) -> None:
+    """Why a picture failed, to the log: the caller's matter, so no warning; its decoders' own words for who debugs."""
+    named = {"request_id": deadline.request} if deadline.request else None
+    log.info("a picture failed: %s", error, extra=named)
+    for words in getattr(error, "__notes__", ()):
+        log.debug("its decoder said: %s", words, extra=named)

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support import Client, b64, constant_client
 from tests.wire import PHOTO, PROBLEM, TEXT, jpeg
+from visage.api import answers
+from visage.errors import ImageTooLarge
 
 GOOD = b64(PHOTO)
 GREEN = (0, 255, 0)
@@ -90,6 +92,46 @@ def test_a_bad_picture_has_a_status_of_its_own(client: Client, data: bytes, stat
         problem = answer.json()
         assert list(problem) == ["type", "title", "status", "detail"]
         assert (problem["type"], problem["status"]) == (f"urn:visage:{kind}", status)
+
+
+@pytest.mark.parametrize(("width", "height"), [(65_501, 2), (2, 65_501), (300_000, 3)])
+def test_a_picture_that_fits_into_no_jpeg_is_told_to_be_asked_for_as_png(
+    client: Client, width: int, height: int
+) -> None:
+    long = b64(cv2.imencode(".png", np.full((height, width, 3), 40, np.uint8))[1].tobytes())
+    answer = client.post("/draw_detections", json={"images": {"data": [long]}})
+    assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
+    assert answer.json()["type"] == "urn:visage:image-too-large"
+    assert f"{width}×{height}" in answer.json()["detail"] and "Accept: image/png" in answer.json()["detail"]
+
+    picture = client.post("/draw_detections", json={"images": {"data": [long]}}, headers={"accept": "image/png"})
+    assert picture.status_code == 200
+    assert cv2.imdecode(np.frombuffer(picture.content, np.uint8), cv2.IMREAD_COLOR).shape == (height, width, 3)
+
+
+def test_the_longest_side_of_a_jpeg_is_drawn(client: Client) -> None:
+    long = b64(cv2.imencode(".png", np.full((1, 65_500, 3), 40, np.uint8))[1].tobytes())
+    answer = client.post("/draw_detections", json={"images": {"data": [long]}})
+
+    assert answer.status_code == 200
+    assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR).shape == (1, 65_500, 3)
+
+
+def test_every_picture_that_the_service_writes_knows_its_encoder_s_limits() -> None:
+    with pytest.raises(ImageTooLarge, match=r"2×65501 pixels, and a JPEG is written with at most 65500 a side"):
+        answers.jpeg(np.zeros((65_501, 2, 3), np.uint8), 90)
+    with pytest.raises(ImageTooLarge, match=r"1000001×1 pixels, and a PNG is written with at most 1000000 a side"):
+        answers.png(np.zeros((1, 1_000_001, 3), np.uint8))
+
+
+def test_an_encoder_that_fails_never_answers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imencode", lambda *_: (False, np.empty(0, np.uint8)))
+    for write in (
+        lambda: answers.jpeg(np.zeros((2, 2, 3), np.uint8), 90),
+        lambda: answers.png(np.zeros((2, 2, 3), np.uint8)),
+    ):
+        with pytest.raises(RuntimeError, match="OpenCV does not write"):
+            write()
 
 
 def test_where_the_picture_comes_from_has_its_statuses(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import numpy as np
 import pybase64
 
 from visage.api.problems import described
-from visage.errors import ImageError
+from visage.errors import ImageError, ImageTooLarge
 from visage.faces import Face, ImageFaces, Outcome, Pixels
 from visage.options import ExtractOptions
 
 # OpenCV's default, which the reference's crops are compressed with.
 _CROP_QUALITY = 95
+# Pixels a side that OpenCV's encoders write.
+_MOST_JPEG, _MOST_PNG = 65_500, 1_000_000
 
 Form = Literal["0.7", "0.9", "0.9+0.7"]
 
@@ -201,10 +203,28 @@ def _whole(values: Any) -> Any:
 
 
 def jpeg(pixels: Pixels, quality: int) -> bytes:
-    """uint8 (H, W, 3) BGR → a JPEG file by OpenCV."""
-    return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+    """uint8 (H, W, 3) BGR → a JPEG file by OpenCV. Raises ImageTooLarge where it does not fit into one."""
+    if max(pixels.shape[:2]) > _MOST_JPEG:
+        raise _unfit(pixels, "JPEG", _MOST_JPEG, "ask for PNG (Accept: image/png) or send a smaller one")
+    return _encoded(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
 def png(pixels: Pixels) -> bytes:
-    """uint8 (H, W, 3) BGR → a PNG file."""
-    return bytes(cv2.imencode(".png", pixels)[1])
+    """uint8 (H, W, 3) BGR → a PNG file. Raises ImageTooLarge where it does not fit into one."""
+    if max(pixels.shape[:2]) > _MOST_PNG:
+        raise _unfit(pixels, "PNG", _MOST_PNG, "send a smaller one")
+    return _encoded(".png", pixels, [])
+
+
+def _encoded(suffix: str, pixels: Pixels, how: list[int]) -> bytes:
+    done, data = cv2.imencode(suffix, pixels, how)
+    if not done:
+        raise RuntimeError(f"OpenCV does not write {pixels.shape} as {suffix}")
+    return bytes(data)
+
+
+def _unfit(pixels: Pixels, kind: str, most: int, cure: str) -> ImageTooLarge:
+    height, width = pixels.shape[:2]
+    return ImageTooLarge(
+        f"The picture has {width}×{height} pixels, and a {kind} is written with at most {most} a side; {cure}"
+    )

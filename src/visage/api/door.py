@@ -101,7 +101,8 @@ class _Passage:
         self._path = path_of(scope)
         self._compat = speaks_compat(door._settings, self._path)
         self._streamed = door._streamed(self._scope["method"], self._path)
-        self.context = RequestContext(self._id(), Deadline(self._seconds()))
+        name = self._id()
+        self.context = RequestContext(name, Deadline(self._seconds(), request=name))
         self._body_read = asyncio.Event()
         self._empty = self._has_no_body()
         if self._empty:
@@ -183,7 +184,7 @@ class _Passage:
         if self._body_read.is_set():  # what comes now is the disconnect, which `_left` waits for
             await asyncio.Event().wait()
         if self._streamed:
-            self.context.deadline = Deadline(self._seconds())
+            self.context.deadline = Deadline(self._seconds(), request=self.context.id)
         try:
             async with asyncio.timeout(self.context.deadline.left()):
                 message = await self._receive()
