@@ -1,5 +1,7 @@
 """misc/nginx/visage.conf, run by a real nginx where there is one, before services of a few lines."""
 
+import base64
+import json
 import os
 import re
 import shutil
@@ -17,7 +19,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from tests.support import REPO, own_address, wait_ready
+from tests.support import REPO, own_address, served, wait_ready
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed: apt-get install nginx-light")
@@ -268,3 +270,19 @@ def test_a_body_of_any_length_passes_to_bulk_alone(balanced: Balanced) -> None:
     told.request("POST", PERSONS, headers={"Content-Length": str(129 * 2**20)})
     assert told.getresponse().status == 413
     told.close()
+
+
+def test_a_long_bulk_enrolment_passes_to_a_real_service_and_is_answered(tmp_path: Path, models_dir: Path) -> None:
+    """As fast as it can be sent. What nginx itself does: once an answer has begun it sends no more of the body."""
+    vector = base64.b64encode(bytes(4 * 127) + b"\0\0\x80\x3f").decode()
+    rows = [json.dumps({"id": f"p{i}", "name": "x" * 480, "vectors": [vector]}).encode() + b"\n" for i in range(9000)]
+    environ = {"DATA_DIR": str(tmp_path / "data"), "MODELS_DIR": str(models_dir)}
+    with served(tmp_path, **environ) as service:
+        assert httpx.post(f"{service.url}/v1/collections", json={"name": "staff"}, timeout=60).status_code == 201
+        port = int(service.url.rpartition(":")[2])
+        with nginx(tmp_path, port, port) as client:
+            headers = {"Content-Type": "application/x-ndjson"}
+            answer = client.post("/v1/collections/staff/bulk", content=b"".join(rows), headers=headers)
+            last = json.loads(answer.text.splitlines()[-1])
+            assert last == {"done": True, "persons": 9000, "faces": 9000, "failed": 0}
+            assert len(client.get("/v1/collections/staff/export?vectors=false").text.splitlines()) == 9000

@@ -126,6 +126,7 @@ def _add_middleware(app: FastAPI, state: State) -> None:
             streamed=is_streamed,
             enter=state.enter,
             models=state.models,
+            stopping=state.stopping,
         )
         doors.append(made)
         return made
