@@ -194,6 +194,7 @@ async def _rest(state: State) -> None:
         await asyncio.sleep(min(max(idle / 4, 0.05), _TIDY_SECONDS))
         if state.runtime is not None:
             await state.runtime.service.rack.rest()
+            state.metrics.networks()
 
 
 async def _forget_answers(state: State) -> None:

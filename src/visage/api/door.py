@@ -202,6 +202,7 @@ class _Passage:
     def _count(self, size: int) -> None:
         self.context.bytes_in += size
         self._door.bytes_inside += size
+        self._door._metrics.at_door()
         if self.context.bytes_in > self._door._settings.max_body_bytes:
             raise self._too_large()
         if self._door.bytes_inside > self._door._settings.max_inflight_bytes:

@@ -75,6 +75,7 @@ class State:
     def enter(self) -> Iterator[None]:
         """A place for one request. Raises NotReady or Overloaded."""
         with self.ready().service.door.enter():
+            self.metrics.at_door()
             yield
 
     def models(self) -> Mapping[str, str]:

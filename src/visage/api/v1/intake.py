@@ -233,7 +233,7 @@ class _Pieces:
                     pass
 
     async def aclose(self) -> None:
-        ending = [self._stop, *([self._coming] if self._coming is not None else [])]
+        ending: list[asyncio.Future[Any]] = [self._stop, *([self._coming] if self._coming is not None else [])]
         for one in ending:
             one.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
