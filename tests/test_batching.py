@@ -209,6 +209,19 @@ def test_the_size_of_each_batch_is_reported() -> None:
     assert sizes == [1, 3]
 
 
+def test_how_many_wait_is_told_whenever_it_changes() -> None:
+    run, told = Gated(), list[int]()
+    with Batcher(run, name="double", max_batch=2, observe_waiting=told.append) as batcher:
+        first = batcher.submit([0])
+        run.wait_entered()
+        more = batcher.submit([1, 2, 3])
+        assert told == [1, 0, 3]
+        run.open()
+        assert results([*first, *more]) == [0, 2, 4, 6]
+        assert batcher.call([9])[0].result(HANG) == 18  # nobody waits: nothing is to be told
+    assert told == [1, 0, 3, 1, 0]
+
+
 def test_an_empty_submission_has_no_answers() -> None:
     with Batcher(Gated(open_=True), name="double") as batcher:
         assert batcher.submit([]) == []

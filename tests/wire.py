@@ -76,9 +76,11 @@ async def called(
     receive: Callable[[], Awaitable[Message]],
     headers: Sequence[tuple[str, str]] = (),
     query: bytes = b"",
+    *,
+    sent: list[Message] | None = None,
 ) -> list[Message]:
-    """POST `path` as a server would hand it over; what the application sent."""
-    sent: list[Message] = []
+    """POST `path` as a server would hand it over; what the application sent. `sent` shows it as it comes."""
+    sent = [] if sent is None else sent
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -28,7 +28,8 @@ class Batcher(Generic[In, Out]):
 
     Items of equal `kind` may share a batch of at most `max_batch`. Callers that left (cancelled futures) are
     dropped; when a joined batch fails, its items are run again one by one, so that each failure reaches its own
-    caller only. More than `max_waiting` items raise Overloaded at the door.
+    caller only. More than `max_waiting` items raise Overloaded at the door. `observe` is told the size of every batch,
+    `observe_waiting` how many items wait, whenever that has changed.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Batcher(Generic[In, Out]):
         workers: int = 1,
         kind: Callable[[In], Hashable] = lambda _: None,
         observe: Callable[[int], None] = lambda _: None,
+        observe_waiting: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._run = run
         self._name = name
@@ -48,6 +50,7 @@ class Batcher(Generic[In, Out]):
         self._max_waiting = max_waiting
         self._kind = kind
         self._observe = observe
+        self._observe_waiting = observe_waiting
         self._queue: deque[_Waiting[In, Out]] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -75,6 +78,7 @@ class Batcher(Generic[In, Out]):
             if len(self._queue) + len(entries) > self._max_waiting:
                 raise Overloaded(f"{self._name} has {len(self._queue)} items waiting")
             self._queue.extend(entries)
+            self._observe_waiting(len(self._queue))
             self._changed.notify(len(entries))
         return [entry.future for entry in entries]
 
@@ -150,6 +154,7 @@ class Batcher(Generic[In, Out]):
             elif entry.future.set_running_or_notify_cancel():
                 batch.append(entry)
         self._queue.extendleft(reversed(passed))
+        self._observe_waiting(len(self._queue))
         return batch
 
     def _answer(self, batch: list[_Waiting[In, Out]]) -> None:

@@ -27,6 +27,7 @@ VisageError
  │   ├─ ModelUnavailable   a network that was unloaded while idle cannot be loaded again
  │   ├─ DeviceLost         a device serves this process no more: only another process can do it
  │   ├─ NotReady
+ │   ├─ ServiceStopping    it was told to end: the next one, or the same one started again, can do it
  │   └─ RateLimited        a caller asks more often than their key allows
  ├─ InferenceFailed        a network did not return an answer
  ├─ NoRecogniser           vectors are asked for, and no network is loaded that makes them
@@ -165,6 +166,10 @@ class DeviceLost(Overloaded):
 
 class NotReady(Overloaded):
     title = "Not ready"
+
+
+class ServiceStopping(Overloaded):
+    title = "Service stopping"
 
 
 class RateLimited(Overloaded):

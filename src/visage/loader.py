@@ -16,7 +16,7 @@ from visage.faces import Image
 from visage.families import family
 from visage.networks import Loaded, stamp_of
 from visage.options import ExtractOptions
-from visage.pipeline import CropStage, DetectionStage, FacePipeline
+from visage.pipeline import CropStage, DetectionStage, FacePipeline, Observed
 from visage.scheduling import Load, elastic
 from visage.selftest import Known
 from visage.zoo.catalogue import Entry
@@ -27,7 +27,6 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 FileOf = Callable[[Entry, Prepared], ModelFile]
-ObserveBatch = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,8 @@ class Loader:
         largest: int,
         extra_sizes: Sequence[tuple[int, int]] = (),
         square: bool = False,
-        observe_batch: ObserveBatch,
+        observe_batch: Observed,
+        observe_waiting: Observed = lambda _: None,
     ) -> Iterator[DetectionStage]:
         """A detector's stage."""
         with self._opened(model) as detector:
@@ -102,6 +102,7 @@ class Loader:
                 load=self._load,
                 square=square,
                 observe_batch=observe_batch,
+                observe_waiting=observe_waiting,
             )
             with closing(stage):
                 _warm_detection(stage, self._picture, max_size)
@@ -111,13 +112,24 @@ class Loader:
 
     @contextmanager
     def crops(
-        self, model: Loaded, stage_name: str, *, max_batch: int, observe_batch: ObserveBatch
+        self,
+        model: Loaded,
+        stage_name: str,
+        *,
+        max_batch: int,
+        observe_batch: Observed,
+        observe_waiting: Observed = lambda _: None,
     ) -> Iterator[CropStage[T]]:
         """The stage of a network of crops."""
         with self._opened(model) as crop_model:
             self._tested(model, crop_model)
             stage: CropStage[T] = CropStage(
-                stage_name, crop_model, max_batch=max_batch, load=self._load, observe_batch=observe_batch
+                stage_name,
+                crop_model,
+                max_batch=max_batch,
+                load=self._load,
+                observe_batch=observe_batch,
+                observe_waiting=observe_waiting,
             )
             with closing(stage):
                 _warm_crops(stage, self._picture, max_batch)

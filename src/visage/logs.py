@@ -29,13 +29,14 @@ def configure(level: str, form: str) -> None:
                     "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
                 }
             },
+            "filters": {"told": {"()": _Told}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             "loggers": {
                 "visage": {"level": level},
                 "visage.audit": {"level": "INFO"},  # who asks for it wants it, however quiet the rest is
                 "uvicorn": {"handlers": [], "propagate": True, "level": "WARNING"},
-                "uvicorn.error": {"handlers": [], "propagate": True, "level": "WARNING"},
+                "uvicorn.error": {"handlers": [], "propagate": True, "level": "WARNING", "filters": ["told"]},
                 "uvicorn.access": {"handlers": [], "propagate": False, "level": "CRITICAL"},
             },
         }
@@ -51,6 +52,13 @@ def configure(level: str, form: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(True)
+
+
+class _Told(logging.Filter):
+    """Without what the door has told already, with the request's id and the reason."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.msg != "ASGI callable returned without completing response."
 
 
 _plain = structlog.processors.KeyValueRenderer(sort_keys=False, repr_native_str=False)

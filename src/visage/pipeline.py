@@ -42,6 +42,7 @@ _NEWS = 0.2
 
 T = TypeVar("T")
 Observe = Callable[[str, float], None]
+Observed = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +71,8 @@ class DetectionStage:
         extra_sizes: Sequence[tuple[int, int]] = (),
         square: bool = False,
         load: Load | None = None,
-        observe_batch: Callable[[int], None] = lambda _: None,
+        observe_batch: Observed = lambda _: None,
+        observe_waiting: Observed = lambda _: None,
     ) -> None:
         self._sizes = detector.sizes
         self._stride = None if square or self._sizes.fixed else self._sizes.stride
@@ -89,6 +91,7 @@ class DetectionStage:
             workers=detector.streams or self._load.cores,
             kind=lambda job: job.pixels.shape,
             observe=observe_batch,
+            observe_waiting=observe_waiting,
         )
 
     def input_size(self, wanted: tuple[int, int] | None) -> tuple[tuple[int, int], str | None]:
@@ -136,7 +139,8 @@ class CropStage(Generic[T]):
         *,
         max_batch: int = 8,
         load: Load | None = None,
-        observe_batch: Callable[[int], None] = lambda _: None,
+        observe_batch: Observed = lambda _: None,
+        observe_waiting: Observed = lambda _: None,
     ) -> None:
         self.crop = model.crop
         self._load = load or Load(1)
@@ -149,6 +153,7 @@ class CropStage(Generic[T]):
             max_batch=self._most,
             workers=model.streams or self._load.cores,
             observe=observe_batch,
+            observe_waiting=observe_waiting,
         )
 
     def run(self, crops: Pixels, deadline: Deadline) -> list[T]:

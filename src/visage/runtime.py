@@ -48,6 +48,10 @@ class RuntimeWatcher(Watcher, Protocol):
 
     def batch(self, stage: str, size: int, /) -> None: ...
 
+    def waiting(self, stage: str, model: str, /) -> Callable[[int], None]:
+        """Who is told how many items wait for a network, from whatever thread, whenever that has changed."""
+        ...
+
 
 class Unwatched:
     """The watcher where nobody watches."""
@@ -57,6 +61,9 @@ class Unwatched:
     def stage(self, name: str, seconds: float, /) -> None: ...
 
     def batch(self, stage: str, size: int, /) -> None: ...
+
+    def waiting(self, stage: str, model: str, /) -> Callable[[int], None]:
+        return lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +253,16 @@ def _rack(settings: Settings, networks: Networks, engines: Standings, load: Load
                 extra_sizes=settings.det_extra_sizes,
                 square=settings.squares,
                 observe_batch=_batches(watcher, "detection"),
+                observe_waiting=watcher.waiting("detection", model.entry.name),
             )
 
         def crops(stage: str) -> Callable[[Loaded], AbstractContextManager[CropStage[Any]]]:
             return lambda model: loader.crops(
-                model, stage, max_batch=settings.rec_batch_size, observe_batch=_batches(watcher, stage)
+                model,
+                stage,
+                max_batch=settings.rec_batch_size,
+                observe_batch=_batches(watcher, stage),
+                observe_waiting=watcher.waiting(stage, model.entry.name),
             )
 
         rack = Rack(

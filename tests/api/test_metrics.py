@@ -2,12 +2,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from visage.api.living import Living
 from visage.api.metrics import Metrics
 from visage.errors import ImageTooLarge, Overloaded
 from visage.faces import Face, ImageFaces, Outcome
@@ -144,3 +146,114 @@ def test_workers_of_one_service_are_summed(tmp_path: Path) -> None:
     )
     assert 'visage_failures_total{kind="overloaded"} 2.0' in done.stdout
     assert "process_resident_memory_bytes" not in done.stdout
+
+
+# A worker: it says how it stands, and then waits to be killed or to be asked what all of them tell.
+WORKER = """
+import sys
+from visage.api.metrics import Metrics
+from visage.rack import Standing
+metrics = Metrics()
+inside = [(0, 0)]
+metrics.watch_door(lambda: inside[0])
+waiting = metrics.waiting("detection", "yunet")
+metrics.ready([("det", "yunet", "ab12")], lambda: [Standing("detection", "yunet", inside[0][0] < 9, 0)])
+for line in sys.stdin:
+    if line == "ask\\n":
+        told = metrics.render()[0].decode()
+        print(len(told.splitlines()), told, sep="\\n", end="", flush=True)
+    elif line == "end\\n":
+        metrics.close()
+        break
+    else:
+        requests, size, depth = map(int, line.split())
+        inside[0] = (requests, size)
+        metrics.at_door()
+        waiting(depth)
+        metrics.networks()
+        print("done", flush=True)
+"""
+
+
+class Worker:
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER],
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def _say(self, line: str) -> str:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
+
+    def stands(self, requests: int, size: int, depth: int) -> None:
+        assert self._say(f"{requests} {size} {depth}") == "done\n"
+
+    def asked(self) -> dict[str, float]:
+        """Its gauges by their first word; those of networks by their stage and model, too."""
+        count = int(self._say("ask"))
+        assert self.process.stdout is not None
+        text = "".join(self.process.stdout.readline() for _ in range(count))
+        return {
+            sample.name.removeprefix("visage_"): sample.value
+            for family in text_string_to_metric_families(text)
+            if family.type == "gauge"
+            for sample in family.samples
+        }
+
+    def killed(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def ended(self) -> None:
+        self.process.communicate("end\n", timeout=60)
+        assert self.process.returncode == 0
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[list[Worker]]:
+    some = [Worker(tmp_path) for _ in range(3)]
+    yield some
+    for one in some:
+        if one.process.returncode is None:
+            one.killed()
+
+
+def test_gauges_are_sums_over_the_workers_that_live_whoever_is_asked(workers: list[Worker]) -> None:
+    one, two, three = workers
+    one.stands(3, 1000, 1)
+    two.stands(9, 50, 4)
+    three.stands(0, 0, 0)
+    expected = {"requests_inside": 12, "bytes_inside": 1050, "queue_depth": 5, "ready": 1, "model_info": 1}
+    for asked in (three, one, two):
+        assert asked.asked() == {**expected, "model_in_memory": 2}  # the second has unloaded it
+    two.killed()  # a busy one
+    expected = {"requests_inside": 3, "bytes_inside": 1000, "queue_depth": 1, "ready": 1, "model_info": 1}
+    for asked in (three, one):
+        assert asked.asked() == {**expected, "model_in_memory": 2}
+    one.ended()
+    idle = {"requests_inside": 0, "bytes_inside": 0, "queue_depth": 0, "ready": 1, "model_info": 1}
+    assert three.asked() == {**idle, "model_in_memory": 1}
+
+
+def test_what_another_process_of_the_same_number_left_is_nobodys(tmp_path: Path) -> None:
+    code = (
+        "import os; from visage.api.metrics import Metrics; m = Metrics();"
+        "m.watch_door(lambda: (7, 7)); m.at_door(); m.waiting('detection', 'old')(7);"
+        "folder, pid = os.environ['PROMETHEUS_MULTIPROC_DIR'], os.getpid();"
+        "os.rename(f'{folder}/gauge_livesum_{pid}.db', f'{folder}/gauge_livesum_{os.getppid()}.db')"
+    )
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=200)
+    (left,) = tmp_path.glob("gauge_livesum_*.db")  # by a process of our own number
+    assert left.stem.endswith(f"_{os.getpid()}")
+    living = Living(tmp_path)
+    assert not left.exists()
+    living.bury()  # what that process left besides
+    living.close()
+    assert not list(tmp_path.glob("*.living")) and not list(tmp_path.glob("gauge_*"))

@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import psutil
 import pytest
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -207,6 +209,69 @@ def test_two_workers_share_port_and_metrics(models_dir: Path, tmp_path: Path, ho
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0
         assert "Traceback" not in server.log()
+
+
+class Inside:
+    """A caller who has sent `sent` bytes of a picture, and no more: inside until the connection ends."""
+
+    def __init__(self, server: Server, sent: int) -> None:
+        self.sent = sent
+        self._connection = connected(server)
+        head = b"POST /extract HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 99999\r\n\r\n"
+        self._connection.sendall(head + b"x" * sent)
+        self._connection.setblocking(False)
+
+    def is_there(self) -> bool:
+        """Whether the worker that let it in still lives."""
+        try:
+            return self._connection.recv(1) != b""
+        except BlockingIOError:
+            return True
+        except ConnectionResetError:
+            return False
+
+    def leave(self) -> None:
+        self._connection.close()
+
+
+def test_gauges_of_several_workers_are_those_of_all_that_live_whoever_is_asked(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    with served(tmp_path, MODELS_DIR=str(models_dir), NUM_WORKERS="2") as server, ExitStack() as leaving:
+        wait_ready(lambda: server.log().count("visage is ready") == 2)
+
+        def stand() -> set[tuple[float, float]]:
+            """Requests and bytes inside, as several workers tell them: a connection each."""
+            told = [metrics(server) for _ in range(12)]
+            return {(gauge(text, "visage_requests_inside"), gauge(text, "visage_bytes_inside")) for text in told}
+
+        assert stand() == {(0, 0)}
+        callers = [Inside(server, 100 + i) for i in range(24)]
+        for caller in callers:
+            leaving.callback(caller.leave)
+        wait_ready(lambda: stand() == {(24, sum(caller.sent for caller in callers))})
+        lost = kill_a_busy_worker(server, callers)
+        left = [caller for caller in callers if caller not in lost]
+        assert 0 < len(left) < 24
+        expected = {(len(left), sum(caller.sent for caller in left))}
+        wait_ready(lambda: stand() == expected)
+        wait_ready(lambda: server.log().count("visage is ready") == 3)  # another one takes its place
+        assert stand() == expected
+        assert {gauge(metrics(server), "visage_model_in_memory") for _ in range(6)} == {4}  # two networks each
+        leaving.close()
+        wait_ready(lambda: stand() == {(0, 0)})
+
+
+def kill_a_busy_worker(server: Server, callers: list[Inside]) -> list[Inside]:
+    """kill -9 of one that has callers; those it had."""
+    for process in psutil.Process(server.pid).children():
+        if any("spawn_main" in word for word in process.cmdline()):  # the other child looks after shared memory
+            process.kill()
+            process.wait(60)
+            lost = [caller for caller in callers if not caller.is_there()]
+            if lost:
+                return lost
+    raise AssertionError("no worker had a caller")
 
 
 def test_a_network_that_no_worker_can_load_ends_them_all(models_dir: Path, tmp_path: Path) -> None:

@@ -66,3 +66,12 @@ def test_every_setting_of_the_chart_is_read_and_its_value_taken_fault_12(name: s
     everything = {"HOST": "0.0.0.0", **yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))["settings"], **found}
     Settings.load(everything)[0].check_auth()
     assert set(re.findall(r"^#   ([A-Z_]+): ", text, re.M)) <= NAMES
+
+
+def test_the_charts_ingress_lets_streams_pass_and_sends_no_write_twice() -> None:
+    found = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))["ingress"]["annotations"]
+    told = {name.removeprefix("nginx.ingress.kubernetes.io/"): value for name, value in found.items()}
+    assert (told["proxy-body-size"], told["proxy-request-buffering"]) == ("0", "off")
+    assert told["proxy-next-upstream"] == "error"  # neither timeouts nor 503, and nothing that is not idempotent
+    assert all(isinstance(value, str) for value in found.values())  # Kubernetes takes no other annotations
+    assert ".Values.ingress.annotations" in (CHART / "templates" / "ingress.yaml").read_text("utf-8")

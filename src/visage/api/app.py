@@ -129,6 +129,7 @@ def _add_middleware(app: FastAPI, state: State) -> None:
             streamed=is_streamed,
             enter=state.enter,
             models=state.models,
+            stopping=state.stopping,
         )
         doors.append(made)
         return made
@@ -196,6 +197,7 @@ async def _rest(state: State) -> None:
         await asyncio.sleep(min(max(idle / 4, 0.05), _TIDY_SECONDS))
         if state.runtime is not None:
             await state.runtime.service.rack.rest()
+            state.metrics.networks()
 
 
 async def _forget_answers(state: State) -> None:

@@ -21,9 +21,10 @@ from visage.api.context import RequestContext
 from visage.api.metrics import Metrics
 from visage.api.prefix import prefix_of
 from visage.api.problems import problem, problem_of
+from visage.api.stopping import Stopping
 from visage.api.unpacking import unpacked
 from visage.deadline import Deadline
-from visage.errors import Overloaded, RequestTooLarge, VisageError
+from visage.errors import Overloaded, RequestTooLarge, ServiceStopping, VisageError
 from visage.settings import Settings
 
 log = structlog.get_logger("visage.request")
@@ -63,6 +64,7 @@ class Door:
         guarded: Callable[[str, str], bool],
         enter: Enter,
         models: Callable[[], Mapping[str, str]],
+        stopping: Stopping,
         streamed: Callable[[str, str], bool] = lambda *_: False,
     ) -> None:
         self._app = app
@@ -74,6 +76,7 @@ class Door:
         self._streamed = streamed
         self._enter = enter
         self._models = models
+        self._stopping = stopping
         self.bytes_inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,8 +128,11 @@ class _Passage:
         except ClientDisconnect:
             self._status = self._status or _CLIENT_LEFT
         except asyncio.CancelledError:
-            self._status = self._status or _CLIENT_LEFT
-            raise
+            if not self._door._stopping.begun:
+                self._status = self._status or _CLIENT_LEFT
+                raise
+            # The server's grace is over: what is not answered by now is answered so, what is begun is cut.
+            await self._refuse(ServiceStopping("The service is stopping: ask again", retry_after=5))
         except Exception:  # the 500 handler: whatever it is, the caller gets a number and the log the rest
             await self._incident()
         finally:
@@ -203,6 +209,7 @@ class _Passage:
     def _count(self, size: int) -> None:
         self.context.bytes_in += size
         self._door.bytes_inside += size
+        self._door._metrics.at_door()
         if self.context.bytes_in > self._door._settings.max_body_bytes:
             raise self._too_large()
         if self._door.bytes_inside > self._door._settings.max_inflight_bytes:
@@ -232,7 +239,9 @@ class _Passage:
 
     async def _refuse(self, error: VisageError) -> None:
         self._door._metrics.failure(error)
-        if not self._status:
+        if self._status:  # no more can be said: the connection ends without the answer's end, by which callers know
+            log.warning("an answer was cut short", id=self.context.id, path=self._path[:200], reason=str(error))
+        else:
             await problem_of(error, compat=self._compat)(self._scope, self._receive, self._answer)
 
     async def _incident(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -12,8 +13,9 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from visage.api.living import Living
 from visage.api.problems import kind_of
 from visage.errors import VisageError
 from visage.faces import ImageFaces, Outcome
@@ -26,14 +28,16 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 class Metrics:
     """Counts one application's work; the runtime's watcher.
 
-    With several worker processes PROMETHEUS_MULTIPROC_DIR names the folder they share, and /metrics of any of
-    them sums all.
+    With several worker processes PROMETHEUS_MULTIPROC_DIR names the folder they share, and /metrics of any of them
+    tells of all: counters and histograms of those that are gone, too, gauges of those that live. What a gauge tells is
+    therefore written when it changes, not when somebody asks: another worker may be the one that is asked.
     """
 
     def __init__(self) -> None:
-        self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._living = Living(Path(folder)) if folder else None  # before the first gauge
         self.registry = CollectorRegistry()
-        if not self._shared:
+        if self._living is None:
             ProcessCollector(registry=self.registry)
         r = self.registry
         self._requests = Counter("visage_requests", "Requests answered", ["route", "method", "status"], registry=r)
@@ -62,18 +66,22 @@ class Metrics:
         )
         self._in_memory = Gauge(
             "visage_model_in_memory",
-            "1 where a network is in memory, 0 while it is unloaded for want of use",
+            "Processes that have a network in memory; 0 while it is unloaded for want of use",
             ["stage", "model"],
             multiprocess_mode="livesum",
             registry=r,
         )
         self._ready = Gauge(
-            "visage_ready", "1 when the networks are loaded and tested", multiprocess_mode="livemin", registry=r
+            "visage_ready",
+            "1 when the networks of every process are loaded and tested",
+            multiprocess_mode="livemin",
+            registry=r,
         )
         self._models = Gauge(
             "visage_model_info", "Networks in use", ["role", "name", "sha256"], multiprocess_mode="livemax", registry=r
         )
         self._standing: Callable[[], Iterable[Standing]] = tuple
+        self._stood: dict[tuple[str, str], bool] = {}
         self._door: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def image(self, outcome: Outcome, /) -> None:
@@ -96,15 +104,23 @@ class Metrics:
     def unforeseen(self) -> None:
         self._failures.labels("unforeseen").inc()
 
+    def waiting(self, stage: str, model: str, /) -> Callable[[int], None]:
+        return self._waiting.labels(stage, model).set
+
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One that has been answered, and has left."""
         self._requests.labels(route, method, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+        if self._living is not None:
+            self.at_door()
+            self.networks()
 
     def ready(self, models: Iterable[tuple[str, str, str]], standing: Callable[[], Iterable[Standing]]) -> None:
         """`models`: role, name and sha256 of each; `standing` tells how they stand when /metrics is read."""
         for role, name, sha256 in models:
             self._models.labels(role, name, sha256).set(1)
         self._standing = standing
+        self.networks()
         self._ready.set(1)
 
     def lost(self) -> None:
@@ -112,23 +128,41 @@ class Metrics:
 
     def close(self) -> None:
         """Of a worker that ends, the others' sums keep what it counted, but not how it stood."""
-        if self._shared:
-            mark_process_dead(os.getpid())
+        if self._living is not None:
+            self._living.close()
 
     def watch_door(self, inside: Callable[[], tuple[int, int]]) -> None:
-        """`inside` tells requests and bytes."""
+        """`inside` tells requests and bytes, and `at_door` is called when either has changed."""
         self._door = inside
 
-    def render(self) -> tuple[bytes, str]:
-        """The text and its media type."""
+    def at_door(self) -> None:
+        """Somebody came in or left, or more of a body came."""
+        if self._living is not None:
+            self._look_at_door()
+
+    def networks(self) -> None:
+        """One may have been loaded or unloaded."""
         for network in self._standing():
-            self._waiting.labels(network.stage, network.name).set(network.waiting)
-            self._in_memory.labels(network.stage, network.name).set(network.in_memory)
+            key = (network.stage, network.name)
+            if self._stood.get(key) != network.in_memory:
+                self._stood[key] = network.in_memory
+                self._in_memory.labels(*key).set(network.in_memory)
+
+    def _look_at_door(self) -> None:
         requests, size = self._door()
         self._inside.set(requests)
         self._bytes.set(size)
+
+    def render(self) -> tuple[bytes, str]:
+        """The text and its media type."""
+        self.networks()
+        self._look_at_door()
         registry = self.registry
-        if self._shared:
+        if self._living is None:
+            for network in self._standing():
+                self._waiting.labels(network.stage, network.name).set(network.waiting)
+        else:
+            self._living.bury()
             registry = CollectorRegistry()
             MultiProcessCollector(registry)
         return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -11,6 +11,7 @@ from visage.api.access import Gate
 from visage.api.galleries import Galleries
 from visage.api.idempotency import Keys
 from visage.api.metrics import Metrics
+from visage.api.stopping import Stopping
 from visage.errors import DeviceLost, NotReady, SelfTestFailed, VisageError
 from visage.networks import described
 from visage.runtime import Runtime
@@ -38,6 +39,7 @@ class State:
     dimensions: dict[str, int] = field(default_factory=dict)
     lost: DeviceLost | None = None
     on_loss: Callable[[], None] = lambda: None
+    stopping: Stopping = field(default_factory=Stopping)
 
     def ready(self) -> Runtime:
         """The runtime. Raises NotReady."""
@@ -73,6 +75,7 @@ class State:
     def enter(self) -> Iterator[None]:
         """A place for one request. Raises NotReady or Overloaded."""
         with self.ready().service.door.enter():
+            self.metrics.at_door()
             yield
 
     def models(self) -> Mapping[str, str]:

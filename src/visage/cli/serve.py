@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -21,6 +23,7 @@ from visage.api.access import gate_of
 from visage.api.app import create_app
 from visage.api.connection import Connection
 from visage.api.state import State
+from visage.api.stopping import Stopping
 from visage.engines.standing import Standings
 from visage.errors import ConfigurationError
 from visage.memory import use_few_arenas
@@ -77,11 +80,13 @@ def _serve_here(settings: Settings, engines: Standings, listening: socket.socket
     def end() -> None:
         nonlocal failed
         failed = server.should_exit = True
+        app.state.visage.stopping.begin()
 
     def opened(state: State) -> None:
         if state.failure is not None:
             end()
         else:
+            _tell_when_stopped(state.stopping)
             log.info("visage is ready: %s (try it: %s/ui; the API: %s/docs)", address, address, address)
 
     app = create_app(settings, opener=partial(open_runtime, engines=engines), opened=opened, lost=partial(_later, end))
@@ -132,7 +137,28 @@ def _later(end: Callable[[], None]) -> None:
 def _worker_opened(address: str, state: State) -> None:
     if state.failure is not None:
         os._exit(STARTUP_FAILURE)  # at this word the parent ends the others, rather than start this one again
+    _tell_when_stopped(state.stopping)
     log.info("visage is ready: %s (worker %d)", address, os.getpid())
+
+
+def _tell_when_stopped(stopping: Stopping) -> None:
+    """At the signal that the server takes for its end, before it waits for what is inside."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        served = signal.getsignal(number)
+        if callable(served):
+            signal.signal(number, partial(_stopped, loop, stopping, served))
+
+
+def _stopped(
+    loop: asyncio.AbstractEventLoop,
+    stopping: Stopping,
+    served: Callable[[int, FrameType | None], Any],
+    number: int,
+    frame: FrameType | None,
+) -> None:
+    loop.call_soon_threadsafe(stopping.begin)
+    served(number, frame)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,14 +13,18 @@ import numpy as np
 import pytest
 
 from tests.galleries import MemoryStore, gallery_client
-from tests.support import Client, ConstantEmbedder
+from tests.support import Client, ConstantEmbedder, constant_runtime, settings_of
+from tests.wire import called, opened
+from visage.api.app import create_app
 from visage.api.galleries import Galleries
 from visage.api.idempotency import Ids
+from visage.api.stopping import Stopping
 from visage.api.v1.intake import Intake, Write, _face_id
 from visage.api.v1.rows import Rows
 from visage.api.v1.spool import Spool
-from visage.errors import StoreUnavailable
+from visage.errors import SearchError, StoreUnavailable
 from visage.search.base import NewCollection, Recogniser
+from visage.search.embedded.store import EmbeddedStore
 
 BULK = "/v1/collections/staff/bulk"
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -85,6 +90,182 @@ def test_a_bad_row_fails_alone(client: Client) -> None:
     assert lines[1]["error"]["type"] == "urn:visage:embedding-mismatch"
     assert lines[5]["error"]["type"] == "urn:visage:row-invalid" and "JSON" in lines[5]["error"]["detail"]
     assert lines[-1] == {"done": True, "persons": 2, "faces": 2, "failed": 6}
+
+
+TAKEN = {"person": {"id": "bob"}, "face": {"id": "f1"}, "vector": [0, 1, 0]}  # a line of an export: Ann has this face
+BAD_ROWS = {
+    "a face that another has": json.dumps(TAKEN).encode(),
+    "another length": b'{"vectors": [[1, 0]]}',
+    "no numbers": b'{"vectors": [["x"]]}',
+    "no JSON": b"{broken",
+    "no object": b"[]",
+    "too long": b'{"name": "' + b"x" * 9_000_000 + b'"}',
+}
+
+
+@pytest.mark.parametrize("row", BAD_ROWS.values(), ids=BAD_ROWS)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_bad_row_fails_alone_also_where_it_is_a_group_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: bytes, alone: bool
+) -> None:
+    monkeypatch.setattr("visage.api.v1.intake._GROUP_ROWS", 1 if alone else 1000)
+    store = EmbeddedStore(tmp_path / "galleries", compact_after=None)
+    ann = {"person": {"id": "ann"}, "face": {"id": "f1"}, "vector": [1, 0, 0]}
+    rows = row + b"\n" + ndjson(*({"id": f"p{i}", "vectors": [[0, 0, 1]]} for i in range(3)))
+    with gallery_client(tmp_path / "d", store=store, runtime={"embedder": Threefold()}) as client:
+        assert client.post("/v1/collections", json={"name": "staff"}).status_code == 201
+        told(client.post(BULK, content=ndjson(ann), headers=NDJSON))
+        lines = told(client.post(BULK, content=rows, headers=NDJSON))
+    assert [line.get("status") for line in lines[:-1]] == ["failed", "enrolled", "enrolled", "enrolled"]
+    assert lines[0]["error"]["detail"] and lines[0]["person"] is None
+    assert lines[-1] == {"done": True, "persons": 3, "faces": 3, "failed": 1}
+
+
+class Choosy(MemoryStore):
+    """Takes no person of this name, as a store may whose fields have limits of their own."""
+
+    def enrol(self, name: str, enrolments: Any, /, **more: Any) -> Any:
+        if any(one.person.id == "unfit" for one in enrolments):
+            raise SearchError("the name: at most 3 bytes")
+        return super().enrol(name, enrolments, **more)
+
+
+@pytest.mark.parametrize("most", [1, 1000])
+def test_what_a_store_does_not_take_of_one_row_is_that_rows_fault(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr("visage.api.v1.intake._GROUP_ROWS", most)
+    rows = [{"id": one, "vectors": [[1, 0, 0]]} for one in ("a", "unfit", "b")]
+    lines = taken_in(Choosy(), ndjson(*rows))
+    assert [line["status"] for line in lines[:-1]] == ["enrolled", "failed", "enrolled"]
+    assert lines[1]["error"] == {
+        "type": "urn:visage:search-error",
+        "title": "Search error",
+        "detail": "the name: at most 3 bytes",
+    }
+
+
+def taken_in(store: MemoryStore, *pieces: bytes, stopping: Stopping | None = None) -> list[dict[str, Any]]:
+    """The lines that the rows of these pieces are answered with."""
+    held = store.create(NewCollection("staff", Recogniser("r", "0", "p", 3)))
+    reports: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    async def take() -> None:
+        galleries = Galleries("", lambda _: store)
+        intake = Intake(galleries, held, Ids(), 60, stopping)
+        reports.append(await intake.take(body(), Rows(packed=False), keep(reports)))
+        await galleries.aclose()
+
+    asyncio.run(take())
+    return [json.loads(line) for line in b"".join(reports).splitlines()]
+
+
+def test_a_person_of_several_rows_is_one_person(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visage.api.v1.intake._GROUP_ROWS", 50)
+    rows = [{"id": f"p{i % 70}", "vectors": [[1, i, 0]]} for i in range(250)]  # in other groups, too
+    rows += [{"id": "p0", "vectors": [[1, 0]]}, {"id": "nobody", "vectors": [[1, 0]]}]
+    lines = told(client.post(BULK, content=ndjson(*rows), headers=NDJSON))
+    assert lines[-1] == {"done": True, "persons": 70, "faces": 250, "failed": 2}
+    assert client.get("/v1/collections/staff").json()["persons"] == 70
+    again = told(client.post(BULK, content=ndjson(*rows), headers=NDJSON))
+    assert again[-1] == lines[-1]  # what the rows are about, whether it was there already or not
+
+
+def test_a_service_that_stops_takes_what_is_at_hand_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller who sends on and on is not waited for."""
+    monkeypatch.setattr("visage.api.v1.intake._LINGER", 0.2)
+    store = MemoryStore()
+    held = store.create(NewCollection("staff", Recogniser("r", "0", "p", 3)))
+    reports: list[bytes] = []
+    stopping = Stopping()
+
+    async def body() -> AsyncIterator[bytes]:
+        for i in itertools.count():
+            yield ndjson({"id": f"p{i}", "vectors": [[1, 0, 0]]})
+            if i == 1499:
+                stopping.begin()
+            await asyncio.sleep(0)
+
+    async def take() -> bytes:
+        galleries = Galleries("", lambda _: store)
+        last = await Intake(galleries, held, Ids(), 60, stopping).take(body(), Rows(packed=False), keep(reports))
+        await galleries.aclose()
+        return last
+
+    assert asyncio.run(take()) == b""  # it was told before, while the caller was still sending
+    lines = [json.loads(line) for line in b"".join(reports).splitlines()]
+    rows = len(lines) - 1
+    assert 1500 <= rows == len(store.persons("staff", limit=10_000))
+    assert [line["row"] for line in lines[:-1]] == list(range(rows))
+    last = lines[-1]
+    assert (last["done"], last["persons"], last["failed"]) == (False, rows, 0)
+    assert last["error"]["type"] == "urn:visage:service-stopping"
+    assert f"{rows} rows" in last["error"]["detail"] and "send the rest again" in last["error"]["detail"]
+
+
+def test_a_caller_who_sends_nothing_more_does_not_hold_up_a_service_that_stops() -> None:
+    stopping = Stopping()
+    store = MemoryStore()
+    held = store.create(NewCollection("staff", Recogniser("r", "0", "p", 3)))
+    reports: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        yield ndjson({"id": "a", "vectors": [[1, 0, 0]]})
+        asyncio.get_running_loop().call_soon(stopping.begin)
+        while len(reports) < 2:  # the caller hears of it, and ends
+            await asyncio.sleep(0.01)
+
+    async def take() -> None:
+        galleries = Galleries("", lambda _: store)
+        async with asyncio.timeout(60):
+            await Intake(galleries, held, Ids(), 60, stopping).take(body(), Rows(packed=False), keep(reports))
+        await galleries.aclose()
+
+    asyncio.run(take())
+    lines = [json.loads(line) for line in b"".join(reports).splitlines()]
+    assert lines[0]["person"] == "a" and lines[-1]["done"] is False
+
+
+def test_of_a_body_that_is_all_here_nothing_is_cut() -> None:
+    stopping = Stopping()
+    stopping.begin()
+    assert taken_in(MemoryStore(), stopping=stopping) == [{"done": True, "persons": 0, "faces": 0, "failed": 0}]
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "Via", "X-Other"])
+def test_behind_a_proxy_the_answer_begins_when_the_body_has_come(tmp_path: Path, name: str) -> None:
+    """nginx sends no more of a body once its answer has begun, and both would wait for ever."""
+    store = MemoryStore()
+    store.create(NewCollection("staff", Recogniser("r", "0", "p", 3)))
+    app = create_app(settings_of(DATA_DIR=str(tmp_path)), opener=constant_runtime, stores=lambda _: store)
+    handed_on = name != "X-Other"
+    sent: list[Any] = []
+    rows = [ndjson({"id": f"p{i}", "vectors": [[1, 0, 0]]}) for i in range(3)]
+
+    began: list[bool] = []
+
+    async def receive() -> Any:
+        if not rows:
+            await asyncio.Event().wait()
+        if len(rows) == 1:  # who is answered at once has heard of the first two by now; who is not never would
+            for _ in range(30 if handed_on else 6000):
+                if sent:
+                    break
+                await asyncio.sleep(0.01)
+            began.append(bool(sent))
+        return {"type": "http.request", "body": rows.pop(0), "more_body": bool(rows)}
+
+    async def send_and_read() -> None:
+        async with opened(app):
+            headers = [("content-type", "application/x-ndjson"), ("host", "localhost"), (name, "x")]
+            await called(app, BULK, receive, headers, sent=sent)
+
+    asyncio.run(send_and_read())
+    assert sent[0]["status"] == 200 and began == [not handed_on]
+    last = b"".join(message.get("body", b"") for message in sent).splitlines()[-1]
+    assert json.loads(last)["persons"] == 3
 
 
 def test_what_follows_broken_msgpack_is_not_guessed(client: Client) -> None:

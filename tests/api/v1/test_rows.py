@@ -102,8 +102,29 @@ def test_what_is_no_msgpack_is_said() -> None:
         Rows(packed=False).read(b"{")
 
 
-def test_a_row_has_a_limit() -> None:
-    rows = Rows(packed=False)
-    with pytest.raises(RequestTooLarge):
-        for _ in range(_MOST_ROW // 2**20 + 2):
-            rows.feed(b" " * 2**20)
+@pytest.mark.parametrize("packed", [False, True], ids=["lines", "msgpack"])
+@pytest.mark.parametrize("piece", [2**20, 2**16 + 1, 10 * _MOST_ROW])
+def test_a_row_that_is_too_long_fails_alone_and_is_not_held(packed: bool, piece: int) -> None:
+    long: Any = [b"x" * 2**20] * 10 if packed else ["x" * 2**20] * 10
+    write = msgpack.packb if packed else lambda value: json.dumps(value).encode() + b"\n"
+    data = b"".join(map(write, ["before", long, "between", long, "after"]))
+    rows = Rows(packed=packed)
+    found: list[bytes] = []
+    held = 0
+    for start in range(0, len(data), piece):
+        found += rows.feed(data[start : start + piece])
+        cut: Any = rows._cut
+        held = max(held, len(cut._buffer) if packed else sum(map(len, cut._pieces)))
+    found += rows.last()
+    assert [rows.read(found[i]) for i in (0, 2, 4)] == ["before", "between", "after"] and len(found) == 5
+    for i in (1, 3):
+        with pytest.raises(RequestTooLarge, match=f"{_MOST_ROW} bytes"):
+            rows.read(found[i])
+    assert held <= _MOST_ROW
+
+
+def test_a_body_that_ends_within_a_row_that_is_too_long_ends_within_a_row() -> None:
+    rows = Rows(packed=True)
+    assert rows.feed(msgpack.packb(b"x" * (2 * _MOST_ROW))[:-1]) == []
+    with pytest.raises(ValueError, match="within a row"):
+        rows.last()

@@ -1,7 +1,5 @@
 """Galleries behind real worker processes: what one has acknowledged every other one knows, and kill -9 loses none of it."""
 
-import http.client
-import itertools
 import random
 import signal
 import threading
@@ -11,7 +9,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2 as httpx
 import numpy as np
@@ -19,18 +16,12 @@ import orjson
 import psutil
 import pytest
 
-from tests.search.galleries import unit
+from tests.streams import Stream, vector_of
 from tests.support import Server, served, settings_of, wait_ready
 from visage.cli.serve import server_config
-from visage.faces import Floats
 
 WORKERS = 3
-DIMENSION = 128  # of the default recogniser
 THRESHOLD = 0.9
-
-
-def vector_of(person: str) -> Floats:
-    return unit(1, seed=int(person.removeprefix("p")), dimension=DIMENSION)[0]
 
 
 def asked(url: str, method: str, path: str, **more: Any) -> httpx.Response:
@@ -129,37 +120,6 @@ def test_writers_and_readers_over_three_workers_lose_nothing_and_read_nothing_st
         assert (held["persons"], held["faces"]) == (2 * each, 2 * each)
         lines = asked(server.url, "GET", "/collections/staff/export").text.splitlines()
         assert sorted(orjson.loads(line)["person"]["id"] for line in lines) == sorted(mixed.there)
-
-
-class Stream:
-    """A body that is sent without an end, by a thread, while the answer's lines are read."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=300)
-        self.connection.putrequest("POST", "/v1/collections/staff/bulk")
-        self.connection.putheader("Content-Type", "application/x-ndjson")
-        self.connection.putheader("Transfer-Encoding", "chunked")
-        self.connection.endheaders()
-        self.sending = threading.Thread(target=self._send)
-        self.sending.start()
-
-    def _send(self) -> None:
-        with suppress(OSError):  # the service is killed while this goes on
-            for i in itertools.count():
-                row = orjson.dumps({"id": f"p{i}", "vectors": [vector_of(f"p{i}").tolist()]}) + b"\n"
-                self.connection.send(b"%x\r\n%b\r\n" % (len(row), row))
-
-    def lines(self) -> Iterator[Any]:
-        """Until the connection breaks."""
-        try:
-            with suppress(OSError, http.client.HTTPException), self.connection.getresponse() as answer:
-                for line in answer:
-                    if line.endswith(b"\n"):
-                        yield orjson.loads(line)
-        finally:
-            self.sending.join()
-            self.connection.close()
 
 
 def killed(server: Server) -> None:

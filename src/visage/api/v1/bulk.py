@@ -28,6 +28,9 @@ router = APIRouter(prefix="/v1", tags=["v1: collections"])
 
 NDJSON = "application/x-ndjson"
 _A_PIECE = 256  # faces of an export that are written at a time
+# Who hands a request on says so in one of these. nginx, and what is made of it, sends no more of a body once its
+# answer has begun.
+_HANDED_ON = ("x-forwarded-for", "forwarded", "via")
 
 # Both forms of a row: a line of an export, whose face has an id, which the examples of other routes name; and a person.
 _ROWS = lines(
@@ -78,15 +81,21 @@ async def bulk(request: Request, collection: Name) -> Response:
     kind = request.headers.get("content-type", "")
     ids = Ids(key_of(request))
     held = await run(request, lambda store: store.collection(collection))
-    intake = Intake(state_of(request).galleries, held, ids, state_of(request).settings.request_timeout)
-    spool = Spool()
-    return Streamed(_reported(request, Rows(packed=is_msgpack(kind)), intake, spool), media_type=NDJSON)
+    state = state_of(request)
+    intake = Intake(state.galleries, held, ids, state.settings.request_timeout, state.stopping)
+    late = any(name in request.headers for name in _HANDED_ON)
+    rows = Rows(packed=is_msgpack(kind))
+    answer = Streamed(_reported(request, rows, intake, Spool(), late=late), media_type=NDJSON)
+    answer.late = late
+    return answer
 
 
-async def _reported(request: Request, rows: Rows, intake: Intake, spool: Spool) -> AsyncIterator[bytes]:
-    """The answer's lines, while the body is taken in."""
+async def _reported(request: Request, rows: Rows, intake: Intake, spool: Spool, *, late: bool) -> AsyncIterator[bytes]:
+    """The answer's lines, while the body is taken in; `late`: after that."""
     taking = asyncio.create_task(_taken(request, rows, intake, spool))
     try:
+        if late:
+            await asyncio.wait({taking})
         async for piece in spool.pieces():
             yield piece
         await taking

@@ -19,6 +19,10 @@ _SIZED |= {0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1)}
 _MANY = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 
+# Stands for a row that was longer, whose bytes were let go of as they came. No other is empty.
+_TOO_LONG = b""
+
+
 class Rows:
     """Holds no more than one row that has not come to its end. Every byte is looked at once, however it comes."""
 
@@ -27,18 +31,17 @@ class Rows:
         self._cut: _Lines | _Objects = _Objects() if packed else _Lines()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The rows that are whole now. Raises RequestTooLarge, and ValueError for what is no msgpack."""
-        rows = self._cut.feed(data)
-        if self._cut.held > _MOST_ROW:
-            raise RequestTooLarge(f"A row has more than {_MOST_ROW} bytes")
-        return rows
+        """The rows that are whole now. Raises ValueError for what is no msgpack."""
+        return self._cut.feed(data)
 
     def last(self) -> list[bytes]:
         """What stands without an end at the end of the body. Raises ValueError for half a msgpack object."""
         return self._cut.last()
 
     def read(self, row: bytes) -> object:
-        """A row's value. Raises ValueError."""
+        """A row's value. Raises ValueError, RequestTooLarge."""
+        if row == _TOO_LONG:
+            raise RequestTooLarge(f"The row has more than {_MOST_ROW} bytes")
         try:
             return ormsgpack.unpackb(row) if self._packed else orjson.loads(row)
         except (ormsgpack.MsgpackDecodeError, orjson.JSONDecodeError, RecursionError) as exc:
@@ -50,17 +53,30 @@ class _Lines:
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []  # of the line that has no end yet
-        self.held = 0
+        self._length = 0  # of that line, as far as it came
 
     def feed(self, data: bytes) -> list[bytes]:
         first, *more = data.split(b"\n")
-        self._pieces.append(first)
-        self.held += len(first)
+        self._hold(first)
         if not more:
             return []
-        *whole, rest = [b"".join(self._pieces), *more]
-        self._pieces, self.held = [rest], len(rest)
-        return [line for line in whole if line.strip()]
+        begun = self._pieces, self._length
+        *whole, rest = more
+        self._pieces, self._length = [], 0
+        self._hold(rest)
+        lines = [_TOO_LONG if len(line) > _MOST_ROW else line for line in whole if line.strip()]
+        pieces, length = begun
+        line = b"".join(pieces)
+        if length > _MOST_ROW:
+            return [_TOO_LONG, *lines]
+        return [line, *lines] if line.strip() else lines
+
+    def _hold(self, data: bytes) -> None:
+        self._length += len(data)
+        if self._length > _MOST_ROW:
+            self._pieces.clear()
+        else:
+            self._pieces.append(data)
 
     def last(self) -> list[bytes]:
         return self.feed(b"\n")
@@ -70,26 +86,28 @@ class _Objects:
     """Remembers where in an unfinished object it stands."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()  # from the unfinished object's first byte
+        self._buffer = (
+            bytearray()
+        )  # from the unfinished object's first byte, of one that is too long from its next head
         self._at = 0  # the next head
         self._left = 1  # heads that are still to come
-
-    @property
-    def held(self) -> int:
-        return len(self._buffer)
+        self._too_long = False
 
     def feed(self, data: bytes) -> list[bytes]:
         self._buffer += data
         rows, start = [], 0
         while self._finds_end():
-            rows.append(bytes(self._buffer[start : self._at]))
-            start, self._left = self._at, 1
+            too_long = self._too_long or self._at - start > _MOST_ROW
+            rows.append(_TOO_LONG if too_long else bytes(self._buffer[start : self._at]))
+            start, self._left, self._too_long = self._at, 1, False
+        if len(self._buffer) - start > _MOST_ROW:
+            start, self._too_long = min(self._at, len(self._buffer)), True
         del self._buffer[:start]
         self._at -= start
         return rows
 
     def last(self) -> list[bytes]:
-        if self._buffer:
+        if self._buffer or self._too_long:
             raise ValueError("the body ends within a row")
         return []
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import TypeVar
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from visage.errors import AnswerNotRead
+
+T = TypeVar("T")
 
 _IN_MEMORY = 2**20  # bytes
 _PIECE = 2**16
@@ -16,10 +19,24 @@ _PATIENCE = 20.0  # seconds
 
 
 class Streamed(StreamingResponse):
-    """Leaves the body to the route, which reads it meanwhile; that the caller hangs up the door sees."""
+    """Leaves the body to the route, which reads it meanwhile; that the caller hangs up the door sees.
+
+    The answer begins at once or, `late`, with its first piece.
+    """
+
+    late = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.late:
+            self.body_iterator = _after(await anext(aiter(self.body_iterator), None), self.body_iterator)
         await self.stream_response(send)
+
+
+async def _after(first: T | None, rest: AsyncIterable[T]) -> AsyncIterator[T]:
+    if first is not None:
+        yield first
+    async for one in rest:
+        yield one
 
 
 class Spool:
