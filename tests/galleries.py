@@ -49,7 +49,15 @@ class MemoryStore:
             if new.name in self._collections:
                 raise AlreadyThere(f"Collection {new.name!r} is there already")
             self._collections[new.name] = Collection(
-                new.name, new.recogniser, new.precision, new.index, new.description, new.metadata, time.time(), 0, 0
+                new.name,
+                new.recogniser,
+                new.precision,
+                new.index,
+                new.description,
+                new.metadata,
+                new.created or time.time(),
+                0,
+                0,
             )
             self._persons[new.name], self._faces[new.name] = {}, {}
             return self.collection(new.name)
@@ -101,9 +109,11 @@ class MemoryStore:
         now = time.time()
         new = one.person
         if new.id not in self._persons[name]:
-            self._persons[name][new.id] = Person(new.id, new.name or "", new.metadata or {}, now, now, 0)
+            self._persons[name][new.id] = Person(
+                new.id, new.name or "", new.metadata or {}, new.created or now, new.updated or now, 0
+            )
         for face in one.faces:
-            stored = StoredFace(face.id, new.id, face.about, now, face.crop is not None)
+            stored = StoredFace(face.id, new.id, face.about, face.created or now, face.crop is not None)
             self._faces[name].setdefault(face.id, (stored, face.vector, face.crop))
         return self.person(name, new.id), [self._faces[name][face.id][0] for face in one.faces]
 

@@ -29,6 +29,9 @@ def test_everything_of_a_collection_arrives_and_a_second_move_changes_nothing(tm
         assert target.crop("guests", "x1") == b"PNG"
         assert target.faces("guests", "x")[0].about == {"score": 0.9}
         assert target.person("guests", "faceless").name == "Nobody"
+        assert copy.created == source.collection("staff").created
+        assert target.persons("guests", limit=2000) == source.persons("staff", limit=2000)
+        assert [face for _, face, _ in target.export("guests")] == [face for _, face, _ in source.export("staff")]
         there = {face.id: vector for _, face, vector in target.export("guests")}
         assert there.keys() == {face.id for _, face, _ in source.export("staff")}
         assert all(np.array_equal(there[f"f{i}"], vectors[i]) for i in range(1200))

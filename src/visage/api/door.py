@@ -40,6 +40,7 @@ _QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
 _CLIENT_LEFT = 499
 
 _V1 = "/v1/"
+_COLLECTIONS = "/v1/collections"
 
 Enter = Callable[[], AbstractContextManager[None]]
 
@@ -225,7 +226,7 @@ class _Passage:
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self.context.id
             headers["X-Content-Type-Options"] = "nosniff"
-            if models := self.context.models or self._door._models():
+            if models := self.context.models or self._standing():
                 headers["X-Visage-Models"] = ", ".join(f"{role}={name}" for role, name in models.items())
         if self._head_sent:
             return
@@ -233,6 +234,10 @@ class _Passage:
         if self._method == "HEAD":
             self._head_sent = True
             await self._send({"type": "http.response.body", "body": b""})
+
+    def _standing(self) -> Mapping[str, str]:
+        """The networks that stand for a request that names none; what a collection holds may be others' vectors."""
+        return {} if self._path.startswith(_COLLECTIONS) else self._door._models()
 
     async def _nowhere(self) -> None:
         await problem(404, "Not Found", "Not Found", compat=self._compat)(self._scope, self._receive, self._answer)

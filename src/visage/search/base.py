@@ -24,7 +24,9 @@ class Recogniser:
 
 @dataclass(frozen=True, slots=True)
 class NewCollection:
-    """`precision`: of the vectors that are searched; those that are kept are always float32."""
+    """`precision`: of the vectors that are searched; those that are kept are always float32. `created`: seconds since
+    1970; None: now.
+    """
 
     name: str
     recogniser: Recogniser
@@ -32,6 +34,7 @@ class NewCollection:
     index: Index = "exact"
     description: str = ""
     metadata: Metadata = field(default_factory=dict)
+    created: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,15 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class NewPerson:
-    """`name` and `metadata` None: of a person who is there already they stay as they are."""
+    """`name` and `metadata` None: of a person who is there already they stay as they are. `created` and `updated`
+    (seconds since 1970): of a copy, when the original was; None: now. Who is there keeps the time they were made.
+    """
 
     id: str
     name: str | None = None
     metadata: Metadata | None = None
+    created: float | None = None
+    updated: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +77,15 @@ class Person:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewFace:
-    """`vector` float32 (D,) of unit length; `about` tells of its picture (score, size, pose); `crop`: a PNG."""
+    """`vector` float32 (D,) of unit length; `about` tells of its picture (score, size, pose); `crop`: a PNG;
+    `created`: as a person's.
+    """
 
     id: str
     vector: Floats
     about: Metadata = field(default_factory=dict)
     crop: bytes | None = None
+    created: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

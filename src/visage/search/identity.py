@@ -10,6 +10,11 @@ def identity(entry: Entry, sha256: str, dimension: int) -> Recogniser:
     return Recogniser(entry.name, sha256, fed_text(entry.fed()), dimension)
 
 
+def described(recogniser: Recogniser) -> str:
+    """As X-Visage-Models and errors tell it: sface@fb143eea0783."""
+    return f"{recogniser.name}@{recogniser.sha256[:12]}"
+
+
 def fed_text(fed: Preprocess) -> str:
     """How pixels become the network's numbers, in words that change whenever it does."""
     return f"aligned 112x112 {fed.colours} {fed.layout} (x-{fed.mean:g})/{fed.std:g}"

@@ -6,9 +6,9 @@ from itertools import islice
 
 from visage.errors import SearchError
 from visage.faces import Floats
-from visage.search.base import Enrolment, NewCollection, NewFace, NewPerson, Person, Question, Recogniser, Store
+from visage.search.base import Enrolment, NewCollection, NewFace, Person, Question, Recogniser, Store
 from visage.search.listing import every_collection
-from visage.search.moving import people_of, spread_out
+from visage.search.moving import copied, people_of, spread_out
 
 _TOGETHER = 50  # persons
 
@@ -52,7 +52,9 @@ def migrate(
         raise SearchError(
             f"of no face in {name!r} a crop was kept (KEEP_CROPS was off): enrol them again from their pictures"
         )
-    wanted = NewCollection(new_name, recogniser, old.precision, old.index, old.description, old.metadata)
+    wanted = NewCollection(
+        new_name, recogniser, old.precision, old.index, old.description, old.metadata, created=old.created
+    )
     if new_name not in {one.name for one in every_collection(store)}:
         store.create(wanted)
     elif store.collection(new_name).recogniser != recogniser:
@@ -76,12 +78,12 @@ def _embedded(group: Sequence[tuple[Person, list[NewFace]]], embed: Embed, found
         for face in faces:
             vector = next(vectors) if face.crop is not None else None
             if vector is not None:
-                made.append(NewFace(face.id, vector, face.about, face.crop))
+                made.append(NewFace(face.id, vector, face.about, face.crop, face.created))
         found.faces += len(made)
         found.left += len(faces) - len(made)
         if faces and not made:
             found.faceless.append(person.id)
-        enrolments.append(Enrolment(NewPerson(person.id, person.name, person.metadata), made))
+        enrolments.append(Enrolment(copied(person), made))
     return enrolments
 
 

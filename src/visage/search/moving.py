@@ -51,15 +51,21 @@ def move(
     index: Index | None = None,
     told: Callable[[int], None] = lambda persons: None,
 ) -> Moved:
-    """Copy a collection with persons, faces, crops and metadata, and hold the copy against the original. The times at
-    which they were made are those of the copy. `told` is called with the number of persons that have been copied.
+    """Copy a collection with persons, faces, crops, metadata and the times at which they were made, and hold the copy
+    against the original. `told` is called with the number of persons that have been copied.
 
     What an interrupted move left is gone on with: nothing is made twice. Raises SearchError where a collection
     of another recogniser has the name, and where the copy differs.
     """
     old, to = source.collection(name), new_name or name
     wanted = NewCollection(
-        to, old.recogniser, precision or old.precision, index or old.index, old.description, old.metadata
+        to,
+        old.recogniser,
+        precision or old.precision,
+        index or old.index,
+        old.description,
+        old.metadata,
+        created=old.created,
     )
     if to not in {one.name for one in every_collection(target)}:
         target.create(wanted)
@@ -76,7 +82,12 @@ def move(
 
 def _people(store: Store, name: str) -> Iterator[Enrolment]:
     for person, faces in people_of(store, name):
-        yield Enrolment(NewPerson(person.id, person.name, person.metadata), faces)
+        yield Enrolment(copied(person), faces)
+
+
+def copied(person: Person) -> NewPerson:
+    """What makes the same person elsewhere."""
+    return NewPerson(person.id, person.name, person.metadata, person.created, person.updated)
 
 
 def people_of(store: Store, name: str) -> Iterator[tuple[Person, list[NewFace]]]:
@@ -97,7 +108,7 @@ def people_of(store: Store, name: str) -> Iterator[tuple[Person, list[NewFace]]]
 
 def _faces(store: Store, name: str, rows: Iterable[tuple[Person, StoredFace, Floats]]) -> Iterator[NewFace]:
     for _, face, vector in rows:
-        yield NewFace(face.id, vector, face.about, store.crop(name, face.id) if face.has_crop else None)
+        yield NewFace(face.id, vector, face.about, store.crop(name, face.id) if face.has_crop else None, face.created)
 
 
 def _verified(source: Store, name: str, target: Store, to: str) -> Moved:

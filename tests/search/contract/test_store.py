@@ -55,6 +55,22 @@ def test_a_write_that_is_repeated_changes_nothing(store: Store) -> None:
     assert (store.collection("staff").persons, store.collection("staff").faces) == (1, 2)
 
 
+def test_a_copy_has_the_times_of_the_original(store: Store) -> None:
+    store.create(new("old", created=1e9))
+    assert store.collection("old").created == 1e9
+    a, b = unit(2)
+    person = NewPerson("anna", "Anna", created=1.1e9, updated=1.3e9)
+    first = Enrolment(person, [NewFace("a1", a, created=1.2e9)])
+    for _ in range(2):
+        ((made, faces),) = store.enrol("old", [first])
+        assert (made.created, made.updated, faces[0].created) == (1.1e9, 1.3e9, 1.2e9)
+    ((made, faces),) = store.enrol("old", [Enrolment(person, [NewFace("a2", b, created=1.25e9)])])
+    assert (made.created, made.updated, made.faces, faces[0].created) == (1.1e9, 1.3e9, 2, 1.25e9)
+    assert store.person("old", "anna") == made and store.face("old", "a2").created == 1.25e9
+    ((later, _),) = store.enrol("old", [Enrolment(NewPerson("anna", "Anne"), [])])
+    assert later.created == 1.1e9 and later.updated > 1.3e9
+
+
 def test_more_faces_leave_the_name_and_a_new_name_leaves_the_faces(store: Store) -> None:
     vectors = unit(2)
     store.enrol("staff", [enrolment("anna", [("a1", vectors[0])], name="Anna", metadata={"city": "Oslo"})])

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 
 from visage.api.bodies import is_picture, read_body, read_picture
@@ -116,6 +116,7 @@ class Finding(Networks):
             limit_faces=limit or settings.max_faces,
             max_size=None if size is None else (size[0], size[1]),
             detector=self.det_name,
+            recogniser=self.rec_name,
             crops=True,  # sharpness is measured on them
             **more,
         )
@@ -225,10 +226,19 @@ class SearchBody(SearchFields):
     vectors: Annotated[list[Vector], Field(max_length=1000), _FailFast] | None = Field(None, description=_VECTORS)
 
 
+class BulkModel(_Body):
+    """Of an exported line: whose vector it is."""
+
+    name: NetworkName
+    sha256: Annotated[str, Field(max_length=_MOST_TEXT)]
+    preprocess: Annotated[str, Field(max_length=_MOST_TEXT)] | None = None
+
+
 class BulkFace(_Body):
     """Of an exported line."""
 
     id: Id
+    created: AwareDatetime | None = None
     about: Metadata = Field(default_factory=dict)
 
 
@@ -238,6 +248,8 @@ class BulkPerson(_Body):
     id: Id
     name: PersonName | None = None
     metadata: Metadata | None = None
+    created: AwareDatetime | None = None
+    updated: AwareDatetime | None = None
 
 
 class BulkRow(_Body):
@@ -250,6 +262,9 @@ class BulkRow(_Body):
     person: BulkPerson | None = None
     face: BulkFace | None = None
     vector: Vector | None = None
+    model: BulkModel | None = Field(
+        None, description="Whose vectors these are; those of another network than the collection's are refused"
+    )
 
 
 BODIES: tuple[type[BaseModel], ...] = (

@@ -15,14 +15,14 @@ from visage.api.refusals import declared
 from visage.api.state import state_of
 from visage.api.v1 import answers, documents
 from visage.api.v1.bodies import BulkRow
-from visage.api.v1.collections import Name, run
+from visage.api.v1.collections import Name, named, run
 from visage.api.v1.intake import Intake
 from visage.api.v1.rows import Rows, lines
 from visage.api.v1.spool import Spool, Streamed
 from visage.api.v1.vectors import written_vector
 from visage.api.v1.writes import key_of
 from visage.faces import Floats
-from visage.search.base import Person, Store, StoredFace
+from visage.search.base import Collection, Person, Store, StoredFace
 
 router = APIRouter(prefix="/v1", tags=["v1: collections"])
 
@@ -80,7 +80,7 @@ async def bulk(request: Request, collection: Name) -> Response:
     """
     kind = request.headers.get("content-type", "")
     ids = Ids(key_of(request))
-    held = await run(request, lambda store: store.collection(collection))
+    held = named(request, await run(request, lambda store: store.collection(collection)))
     state = state_of(request)
     intake = Intake(state.galleries, held, ids, state.settings.request_timeout, state.stopping)
     late = any(name in request.headers for name in _HANDED_ON)
@@ -134,21 +134,23 @@ async def export(
     ] = "true",
 ) -> Response:
     """Persons without faces are not in it."""
-    await run(request, lambda store: store.collection(collection))
+    held = named(request, await run(request, lambda store: store.collection(collection)))
     galleries = state_of(request).galleries
 
     async def pieces() -> AsyncIterator[bytes]:
-        async with aclosing(galleries.stream(lambda store: _exported(store, collection, vectors))) as found:
+        async with aclosing(galleries.stream(lambda store: _exported(store, held, vectors))) as found:
             async for piece in found:
                 yield piece
 
     return Streamed(pieces(), media_type=NDJSON)
 
 
-def _exported(store: Store, name: str, vectors: str) -> Iterator[bytes]:
-    found = store.export(name)
+def _exported(store: Store, held: Collection, vectors: str) -> Iterator[bytes]:
+    r = held.recogniser
+    model = {"name": r.name, "sha256": r.sha256, "preprocess": r.preprocess}
+    found = store.export(held.name)
     while some := list(islice(found, _A_PIECE)):
-        yield lines(_line(person, face, vector, vectors) for person, face, vector in some)
+        yield lines(_line(person, face, vector, vectors) | {"model": model} for person, face, vector in some)
 
 
 def _line(person: Person, face: StoredFace, vector: Floats, form: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from visage.api.v1.recognisers import recogniser_of
 from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, CollectionMissing
 from visage.search.base import Collection, NewCollection, Store
+from visage.search.identity import described
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ async def _create(request: Request, ids: Ids) -> tuple[Response, str]:
         body.metadata or {},
     )
     made = await state.galleries.run(lambda store: _made(store, new, again=ids.again), context.deadline)
+    named(request, made)
     where = {"Location": f"{prefix_of(request.scope)}/v1/collections/{made.name}"}
     return await answers.answered(request, lambda: answers.collection(made), 201, where), made.name
 
@@ -117,7 +119,7 @@ def _among(store: Store, names: Iterable[str], after: str, limit: int) -> list[C
     responses=documents.answers(schemas.CollectionAnswer, documents.COLLECTION, 404, 422, 503),
 )
 async def one(request: Request, collection: Name) -> Response:
-    found = await run(request, lambda store: store.collection(collection))
+    found = named(request, await run(request, lambda store: store.collection(collection)))
     return await answers.answered(request, lambda: answers.collection(found))
 
 
@@ -136,6 +138,7 @@ async def change(request: Request, collection: Name) -> Response:
             request,
             lambda store: store.describe(collection, description=body.description, metadata=body.metadata),
         )
+        named(request, found)
         return await answers.answered(request, lambda: answers.collection(found)), collection
 
     return await once(request, work)
@@ -175,13 +178,20 @@ async def compact(request: Request, collection: Name) -> Response:
         store.compact(collection)
         return found
 
-    found = await run(request, work)
+    found = named(request, await run(request, work))
     return await answers.answered(request, lambda: answers.collection(found))
 
 
 async def forgotten(state: State, subject: str) -> None:
     """Kept answers that tell of what is deleted go with it."""
     await asyncio.to_thread(state.keys.forget, subject)
+
+
+def named(request: Request, held: Collection) -> Collection:
+    """The collection; X-Visage-Models tells its recogniser, unless networks have answered already."""
+    context = context_of(request)
+    context.models = context.models or {"rec": described(held.recogniser)}
+    return held
 
 
 async def run(request: Request, work: Callable[[Store], T]) -> T:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from visage.api.bodies import answering, missing, read_body
 from visage.api.context import context_of
@@ -94,7 +95,7 @@ async def _found(
         gender_age=attributes,
         masks=attributes,
     )
-    outcomes, models = await extracted(request, options, sources)
+    outcomes, models = await extracted(request, options, sources, place_of(fields))
     packed = answers.wants_msgpack(request)
     shape = answers.Shape(fields.landmarks is not False, attributes, bool(fields.crops), vectors, packed)
     context = context_of(request)
@@ -107,12 +108,14 @@ async def _found(
 
 
 async def extracted(
-    request: Request, options: ExtractOptions, sources: list[ImageSource]
+    request: Request, options: ExtractOptions, sources: list[ImageSource], place: str = "body"
 ) -> tuple[list[Outcome], dict[str, str]]:
-    """One outcome a picture, and the networks that answered. Raises what the service raises."""
+    """One outcome a picture, and the networks that answered. `place`: where those that are named come from. Raises what
+    the service raises.
+    """
     state, context = state_of(request), context_of(request)
     runtime = state.ready()
-    networks = answering(options, runtime.networks)
+    networks = answering(options, runtime.networks, place)
     if options.embedding and "rec" not in networks:
         raise NoRecogniser("No recognition network is loaded (REC_NAME): faces have no vectors")
     used = {role: one for role, one in networks.items() if _is_used(role, options)}
@@ -121,6 +124,11 @@ async def extracted(
     outcomes = await runtime.service.extract(sources, options, context.deadline.part()) if sources else []
     context.count(outcomes)
     return outcomes, models
+
+
+def place_of(fields: BaseModel) -> str:
+    """Where a request's fields are: in the query where the body is a picture, which has none for `images`."""
+    return "body" if "images" in type(fields).model_fields else "query"
 
 
 def _is_used(role: str, options: ExtractOptions) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from visage.api.problems import described
 from visage.api.stopping import Stopping
 from visage.api.v1.bodies import BulkRow
 from visage.api.v1.distinct import Distinct
-from visage.api.v1.recognisers import check_length
+from visage.api.v1.recognisers import check_length, check_model
 from visage.api.v1.rows import Rows, lines
 from visage.deadline import Deadline
 from visage.errors import (
@@ -150,15 +151,24 @@ class Intake:
         given = row.id or (exported.id if exported else None)
         name = row.name if exported is None else exported.name
         metadata = row.metadata if exported is None else exported.metadata
-        person = NewPerson(given or self._ids.of(name_of_row), name, metadata)
+        check_model(self._held, row.model)
+        created = seconds_of(exported.created) if exported else None
+        updated = seconds_of(exported.updated) if exported else None
+        person = NewPerson(given or self._ids.of(name_of_row), name, metadata, created, updated)
         vectors = [*(row.vectors or []), *([row.vector] if row.vector is not None else [])]
         if not vectors:
             raise ValueError("vectors: at least one is needed")
         for vector in vectors:
             check_length(self._held, len(vector))
         if row.face is not None and len(vectors) == 1:
-            return Enrolment(person, [NewFace(row.face.id, vectors[0], row.face.about)])
+            made = seconds_of(row.face.created)
+            return Enrolment(person, [NewFace(row.face.id, vectors[0], row.face.about, created=made)])
         return Enrolment(person, [NewFace(_face_id(person.id, one), one, {"source": "vector"}) for one in vectors])
+
+
+def seconds_of(moment: datetime | None) -> float | None:
+    """Since 1970."""
+    return None if moment is None else moment.timestamp()
 
 
 def _face_id(person: str, vector: Any) -> str:

@@ -21,10 +21,10 @@ from visage.api.v1.bodies import (
     SearchFields,
     read,
 )
-from visage.api.v1.collections import Cursor, Limit, Name, forgotten, run
+from visage.api.v1.collections import Cursor, Limit, Name, forgotten, named, run
 from visage.api.v1.cursors import page, read_cursor
 from visage.api.v1.enrolment import Candidate
-from visage.api.v1.faces import extracted
+from visage.api.v1.faces import extracted, place_of
 from visage.api.v1.recognisers import bound
 from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, FaceMissing, PersonMissing
@@ -135,12 +135,13 @@ async def _candidates(
     """What is to be enrolled, pictures first. Raises EmbeddingMismatch."""
     state = state_of(request)
     vectors = getattr(fields, "vectors", None) or []
+    name = bound(state, held, fields.rec_name) if sources or fields.rec_name else ""
     found = [enrolment.of_vector(vector, i, ids) for i, vector in enumerate(vectors)]
     if not sources:
+        named(request, held)
         return found
-    name = bound(state, held, fields.rec_name)
     options = fields.model_copy(update={"rec_name": name}).options(state.settings, limit=1, embedding=True)
-    outcomes, _ = await extracted(request, options, sources)
+    outcomes, _ = await extracted(request, options, sources, place_of(fields))
     mode, choice, crop = fields.quality or "standard", fields.faces or "one", state.settings.keep_crops
 
     def judged() -> list[Candidate]:

@@ -2,11 +2,13 @@
 
 from visage.api.bodies import answering
 from visage.api.state import State
+from visage.api.v1.bodies import BulkModel
 from visage.deadline import Deadline
 from visage.errors import EmbeddingMismatch, NoRecogniser
 from visage.networks import Loaded
 from visage.options import ExtractOptions
 from visage.search.base import Collection, Recogniser
+from visage.search.identity import described as told
 from visage.search.identity import fed_text, identity
 
 
@@ -35,7 +37,7 @@ def bound(state: State, collection: Collection, asked: str | None = None) -> str
         return held.name
     others = ", ".join(model.described() for model in loaded.values()) or "none"
     raise EmbeddingMismatch(
-        f"Collection {collection.name!r} holds vectors of {held.name}@{held.sha256[:12]}; "
+        f"Collection {collection.name!r} holds vectors of {told(held)}; "
         + (f"the request names {asked}" if asked not in (None, held.name) else f"loaded are: {others}")
         + f". Load {held.name} (REC_NAME or MODELS_LOADED), or make a collection for the other network"
     )
@@ -43,6 +45,17 @@ def bound(state: State, collection: Collection, asked: str | None = None) -> str
 
 def _is(loaded: Loaded, held: Recogniser) -> bool:
     return loaded.file.sha256 == held.sha256 and fed_text(loaded.entry.fed()) == held.preprocess
+
+
+def check_model(collection: Collection, model: BulkModel | None) -> None:
+    """Raises EmbeddingMismatch for a vector that says it is another recogniser's."""
+    held = collection.recogniser
+    if model is None or (model.sha256 == held.sha256 and model.preprocess in (None, held.preprocess)):
+        return
+    raise EmbeddingMismatch(
+        f"Collection {collection.name!r} holds vectors of {told(held)}; this one is of {model.name}@{model.sha256[:12]}"
+        f"{'' if model.sha256 != held.sha256 else f', fed otherwise ({model.preprocess})'}"
+    )
 
 
 def check_length(collection: Collection, length: int) -> None:

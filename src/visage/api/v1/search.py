@@ -15,8 +15,8 @@ from visage.api.state import state_of
 from visage.api.v1 import answers, documents, schemas
 from visage.api.v1.answers import Shape
 from visage.api.v1.bodies import SearchBody, SearchFields, read
-from visage.api.v1.collections import Name, run
-from visage.api.v1.faces import extracted
+from visage.api.v1.collections import Name, named, run
+from visage.api.v1.faces import extracted, place_of
 from visage.api.v1.recognisers import bound, check_length
 from visage.errors import ImageError, SearchError
 from visage.faces import Face, Floats, Outcome
@@ -130,13 +130,14 @@ async def _of_pictures(
     request: Request, held: Collection, fields: SearchFields, sources: list[ImageSource]
 ) -> tuple[list[Probe], dict[str, str]]:
     """Raises EmbeddingMismatch."""
-    if not sources:
-        return [], {}
     state = state_of(request)
-    name = bound(state, held, fields.rec_name)
+    name = bound(state, held, fields.rec_name) if sources or fields.rec_name else ""
+    if not sources:
+        named(request, held)
+        return [], {}
     finding = fields.model_copy(update={"rec_name": name})
     options = finding.options(state.settings, limit=fields.limit or 0, embedding=True)
-    outcomes, models = await extracted(request, options, sources)
+    outcomes, models = await extracted(request, options, sources, place_of(fields))
     return [probe for i, outcome in enumerate(outcomes) for probe in _of_picture(i, outcome)], models
 
 

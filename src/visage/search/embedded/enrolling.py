@@ -63,7 +63,7 @@ def enrol(connection: sqlite3.Connection, name: str, enrolments: Sequence[Enrolm
     for enrolment in enrolments:
         key = _person(write, enrolment.person)
         for face in enrolment.faces:
-            _face(write, key, enrolment.person.id, face)
+            _face(write, key, enrolment.person, face)
     _written(connection, write)
     return [(write.persons[e.person.id][1], [write.faces[face.id][1] for face in e.faces]) for e in enrolments]
 
@@ -97,19 +97,29 @@ def _person(write: _Write, new: NewPerson) -> int:
     if there is None:
         key = write.next_person
         write.next_person += 1
-        write.persons[new.id] = (key, Person(new.id, new.name or "", dict(new.metadata or {}), write.now, write.now, 0))
+        created, updated = _moment(new.created, write), _moment(new.updated, write)
+        write.persons[new.id] = (key, Person(new.id, new.name or "", dict(new.metadata or {}), created, updated, 0))
         write.made.add(new.id)
         return key
     key, person = there
     name = person.name if new.name is None else new.name
     metadata: Metadata = person.metadata if new.metadata is None else dict(new.metadata)
     if (name, metadata) != (person.name, person.metadata):
-        write.persons[new.id] = (key, replace(person, name=name, metadata=metadata, updated=write.now))
+        write.persons[new.id] = (key, replace(person, name=name, metadata=metadata, updated=_later(person, new, write)))
         write.changed.add(new.id)
     return key
 
 
-def _face(write: _Write, key: int, person: str, new: NewFace) -> None:
+def _moment(given: float | None, write: _Write) -> float:
+    return write.now if given is None else given
+
+
+def _later(person: Person, new: NewPerson, write: _Write) -> float:
+    return max(person.updated, _moment(new.updated, write))
+
+
+def _face(write: _Write, key: int, of: NewPerson, new: NewFace) -> None:
+    person = of.id
     there = write.faces.get(new.id)
     if there is not None:
         if there[0] != key:
@@ -117,14 +127,15 @@ def _face(write: _Write, key: int, person: str, new: NewFace) -> None:
         return
     face = write.next_face
     write.next_face += 1
-    write.faces[new.id] = (key, StoredFace(new.id, person, dict(new.about), write.now, new.crop is not None))
+    created = _moment(new.created, write)
+    write.faces[new.id] = (key, StoredFace(new.id, person, dict(new.about), created, new.crop is not None))
     vector = np.ascontiguousarray(new.vector, "<f4").tobytes()
     about = as_json(new.about)
-    write.rows.append((face, write.state.key, key, new.id, about, write.now, new.crop is not None, vector))
+    write.rows.append((face, write.state.key, key, new.id, about, created, new.crop is not None, vector))
     if new.crop is not None:
         write.crops.append((face, new.crop))
     owner = write.persons[person][1]
-    write.persons[person] = (key, replace(owner, faces=owner.faces + 1, updated=write.now))
+    write.persons[person] = (key, replace(owner, faces=owner.faces + 1, updated=_later(owner, of, write)))
     write.changed.add(person)
 
 

@@ -106,6 +106,7 @@ class EmbeddedStore:
         if new.index == "hnsw":
             faiss()
         r = new.recogniser
+        created = time.time() if new.created is None else new.created
         values = (new.name, r.name, r.sha256, r.preprocess, r.dimension, new.precision, new.index)
 
         def work(connection: sqlite3.Connection) -> Collection:
@@ -113,7 +114,7 @@ class EmbeddedStore:
                 connection.execute(
                     "INSERT INTO collections (name, model, sha256, preprocess, dimension, precision, kind, "
                     "description, metadata, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*values, new.description, as_json(new.metadata), time.time()),
+                    (*values, new.description, as_json(new.metadata), created),
                 )
             except sqlite3.IntegrityError as exc:
                 raise AlreadyThere(f"there is a collection {new.name!r} already") from exc

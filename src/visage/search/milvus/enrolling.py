@@ -121,11 +121,14 @@ def _there(reading: Reading, enrolments: Sequence[Enrolment]) -> _Write:
 def _person(write: _Write, new: NewPerson) -> None:
     there = write.lives.get(new.id)
     if there is None:
-        person = Person(new.id, new.name or "", dict(new.metadata or {}), write.now, write.now, 0)
+        created = write.now if new.created is None else new.created
+        updated = write.now if new.updated is None else new.updated
+        person = Person(new.id, new.name or "", dict(new.metadata or {}), created, updated, 0)
         write.lives[new.id] = Life(new_key(), person)
         write.changed.add(new.id)
         return
-    person = changed(there.person, new.name, new.metadata, write.now)
+    moment = write.now if new.updated is None else max(there.person.updated, new.updated)
+    person = changed(there.person, new.name, new.metadata, moment)
     if (person.name, person.metadata) != (there.person.name, there.person.metadata):
         write.lives[new.id] = Life(there.key, person)
         write.changed.add(new.id)
@@ -148,11 +151,12 @@ def _face(write: _Write, life: Life, new: NewFace) -> None:
         if there.person != person.id:
             raise AlreadyThere(f"the face {new.id!r} is another person's, not {person.id!r}'s")
         return
-    row = face_row(life.key, person.id, new, write.now)
+    row = face_row(life.key, person.id, new, write.now if new.created is None else new.created)
     write.rows.append(row)
     write.faces[new.id] = face_of(row)
     write.crops += [] if new.crop is None else crop_rows(life.key, new.id, new.crop)
-    write.counts[life.key] = Faces(write.counts.get(life.key, NO_FACES).number + 1, write.now)
+    counted = write.counts.get(life.key, NO_FACES)
+    write.counts[life.key] = Faces(counted.number + 1, max(counted.newest, row["created"]))
 
 
 def _written(connection: Connection, gallery: Gallery, write: _Write) -> None:

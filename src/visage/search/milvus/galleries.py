@@ -49,7 +49,8 @@ class Galleries:
         with self._lock:
             self._make_room(new.name, table)
             self._claim(new.name, table, mark)
-            row = about_row(new, time.time(), names.vectors(new.name, mark), names.crops(new.name, mark))
+            created = time.time() if new.created is None else new.created
+            row = about_row(new, created, names.vectors(new.name, mark), names.crops(new.name, mark))
             try:
                 made = schema.vectors(new.recogniser.dimension, new.precision, new.index)
                 self._connection.make(row["told"]["vectors"], made)
