@@ -96,14 +96,14 @@ _PICTURES = 'Each base64 text (in msgpack the file\'s bytes), or {"url": "https:
 _VECTORS = "Each a list of numbers, base64 of little-endian float32, or in msgpack those bytes"
 
 
-class Networks(_Body):
-    det_name: NetworkName | None = Field(None, description="Detection network, one that is loaded; default DET_NAME")
+class Recognising(_Body):
     rec_name: NetworkName | None = Field(None, description="Recognition network, one that is loaded; default REC_NAME")
 
 
-class Finding(Networks):
+class Finding(Recognising):
     """How faces are looked for."""
 
+    det_name: NetworkName | None = Field(None, description="Detection network, one that is loaded; default DET_NAME")
     max_size: _Size | None = Field(
         None, description="Width and height that pictures are fitted into for detection; default MAX_SIZE"
     )
@@ -161,7 +161,7 @@ class CompareBody(Finding):
     )
 
 
-class CollectionBody(Networks):
+class CollectionBody(Recognising):
     name: CollectionName
     precision: Precision | None = Field(None, description="Of the vectors that are searched; default fp32")
     index: Index | None = Field(None, description="exact (default), or hnsw: quicker, now and then not the nearest")
