@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.support import REPO, models_folder, settings_of, threads_since
 from visage import runtime
 from visage.backends.base import Asking, Largest, Means
 from visage.choice import choose
+from visage.cores import available
 from visage.deadline import Deadline
 from visage.errors import BackendUnavailable, ConfigurationError, DownloadFailed, GraphRejected, UnknownModel
 from visage.faces import GenderAge, Image, ImageFaces, Outcome
@@ -39,6 +41,9 @@ class Silent:
         self.stages: list[str] = []
 
     def image(self, outcome: Outcome, /) -> None: ...
+
+    def waiting(self, stage: str, model: str, /) -> Callable[[int], None]:
+        return lambda _: None
 
     def stage(self, name: str, seconds: float, /) -> None:
         self.stages.append(name)
@@ -218,7 +223,7 @@ def test_a_network_that_is_put_by_hand_and_is_not_there_is_answered_with_its_pla
 
 
 def test_the_cores_are_those_that_are_set_or_shared_between_the_workers() -> None:
-    mine = len(os.sched_getaffinity(0))
+    mine = available().count
 
     assert cores(settings_of(INFERENCE_THREADS="3", NUM_WORKERS="8")) == 3
     assert cores(settings_of()) == mine
@@ -698,6 +703,7 @@ class Silent:
     def image(self, outcome, /): ...
     def stage(self, name, seconds, /): ...
     def batch(self, stage, size, /): ...
+    def waiting(self, stage, model, /): return lambda _: None
 
 def compiled():
     found = {}

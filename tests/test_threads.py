@@ -10,12 +10,14 @@ import pytest
 from tests.support import settings_of
 from visage.backends.base import ModelFile, Preprocess
 from visage.backends.onnx import open_session
+from visage.cgroup import Limits
 from visage.runtime import cores
 
 
 @pytest.fixture
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr("visage.cores.limits", lambda _: Limits())
 
 
 @pytest.mark.usefixtures("eight_cores")

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -11,10 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import cv2
+
 from visage import selftest
 from visage.backends import AUTO, ORACLE, REMOTE, backend
 from visage.backends.base import Asking, Largest, Means, ModelFile, Sizes
 from visage.choice import choose
+from visage.cores import available
 from visage.engines.choosing import Choosing
 from visage.engines.race import Work
 from visage.engines.standing import Standings, opening
@@ -180,6 +182,7 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher, engines: Standings
     engines = choose_engines(settings, networks) if engines is None else engines
     decoder = Decoder(Limits(settings.max_image_bytes, settings.max_image_pixels))
     load = Load(share_of_cores(settings))
+    cv2.setNumThreads(load.cores)  # its own count knows nothing of other workers, nor of every quota
     rack = _rack(settings, networks, engines, load, watcher)
     service = FaceService(
         rack,
@@ -203,6 +206,8 @@ def open_runtime(settings: Settings, watcher: RuntimeWatcher, engines: Standings
     names = " ".join(
         f"{role}={model.described()} ({engines[model.entry.name].engine})" for role, model in networks.all()
     )
+    if (mine := available()).limited:
+        log.info("%s: %d thread%s", mine, cores(settings), "s" * (cores(settings) != 1))
     log.info("loaded %s, %d threads a run, %.1f s", names, cores(settings), seconds)
     return Runtime(service, networks, catalogue, seconds, engines)
 
@@ -218,8 +223,8 @@ def _waiting(settings: Settings) -> int:
 
 
 def share_of_cores(settings: Settings) -> int:
-    """How many of the cores it may use belong to this process."""
-    return max(1, len(os.sched_getaffinity(0)) // settings.num_workers)
+    """How many of the cores there are to compute on belong to this process."""
+    return max(1, available().count // settings.num_workers)
 
 
 def _rack(settings: Settings, networks: Networks, engines: Standings, load: Load, watcher: RuntimeWatcher) -> Rack:

@@ -30,6 +30,7 @@ from visage_client.async_client import AsyncClient
 from visage_client.client import Client
 from visage_client.errors import (
     BadAnswer,
+    BrokenOff,
     Conflict,
     Failed,
     Forbidden,
@@ -57,6 +58,7 @@ __all__ = [
     "AsyncClient",
     "BadAnswer",
     "Bar",
+    "BrokenOff",
     "BulkReport",
     "BulkRow",
     "Cause",

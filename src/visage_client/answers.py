@@ -242,7 +242,7 @@ class BulkRow:
 
 @dataclass(frozen=True, slots=True)
 class BulkReport:
-    """`failures`: the rows that failed; the others are on disk."""
+    """`persons`: different ones. `failures`: the rows that failed; the others are on disk."""
 
     persons: int = 0
     faces: int = 0

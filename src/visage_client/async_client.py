@@ -176,7 +176,7 @@ class AsyncClient:
     async def do(self, call: Call[T]) -> T:
         """Send a call, again where that is worth it, and read its answer."""
         prepared = await asyncio.to_thread(call.prepare, self._form)
-        answer = await self._tried(lambda: self._sent(prepared))
+        answer = await self._tried(lambda: self._sent(prepared), call.unfinished)
         if not 200 <= answer.status < 300:
             raise answer.error()
         return call.parse(answer)
@@ -211,7 +211,9 @@ class AsyncClient:
             return answer_of(response), response
         return Answer(response.status_code, response.headers, b""), response
 
-    async def _tried(self, send: Callable[[], Awaitable[tuple[Answer, T]]]) -> T:
+    async def _tried(
+        self, send: Callable[[], Awaitable[tuple[Answer, T]]], unfinished: Callable[[Answer], bool] = lambda _: False
+    ) -> T:
         """What `send` gives beside its answer, once that answer stands. Raises NoAnswer."""
         attempts = Attempts(self._retries, self.url)
         while True:
@@ -221,7 +223,7 @@ class AsyncClient:
             except httpx.TransportError as error:
                 pause = attempts.after_failure(error)
             else:
-                after = attempts.after_answer(answer)
+                after = attempts.after_answer(answer, unfinished=unfinished(answer))
                 if after is None:
                     return found
                 pause = after

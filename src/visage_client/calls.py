@@ -72,11 +72,13 @@ class Answer:
 class Call(Generic[T]):
     """`prepare` makes the request, reading files where there are any; `parse` makes the result of a 2xx answer.
 
-    Every call may be sent twice: it reads, or computes, or carries an idempotency key.
+    Every call may be sent twice: it reads, or computes, or carries an idempotency key. `unfinished`: whether an answer
+    says that the service could not finish, so that another try is worth it.
     """
 
     prepare: Callable[[Form], Prepared]
     parse: Callable[[Answer], T]
+    unfinished: Callable[[Answer], bool] = lambda _: False
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ class Client:
     def do(self, call: Call[T]) -> T:
         """Send a call, again where that is worth it, and read its answer."""
         prepared = call.prepare(self._form)
-        answer = self._tried(lambda: self._sent(prepared))
+        answer = self._tried(lambda: self._sent(prepared), call.unfinished)
         if not 200 <= answer.status < 300:
             raise answer.error()
         return call.parse(answer)
@@ -199,7 +199,7 @@ class Client:
             return answer_of(response), response
         return Answer(response.status_code, response.headers, b""), response
 
-    def _tried(self, send: Callable[[], tuple[Answer, T]]) -> T:
+    def _tried(self, send: Callable[[], tuple[Answer, T]], unfinished: Callable[[Answer], bool] = lambda _: False) -> T:
         """What `send` gives beside its answer, once that answer stands. Raises NoAnswer."""
         attempts = Attempts(self._retries, self.url)
         while True:
@@ -209,7 +209,7 @@ class Client:
             except httpx.TransportError as error:
                 pause = attempts.after_failure(error)
             else:
-                after = attempts.after_answer(answer)
+                after = attempts.after_answer(answer, unfinished=unfinished(answer))
                 if after is None:
                     return found
                 pause = after

@@ -110,21 +110,28 @@ class Attempts:
         self._url = url
         self._started = time.monotonic()
         self._tried = 0
+        self._told_to_wait = False
 
     def begin(self) -> None:
         self._tried += 1
 
     def after_failure(self, error: httpx.TransportError) -> float:
         """Raises NoAnswer where it is the last."""
-        transient = isinstance(error, _TRANSIENT)
-        pause = self._retries.after_failure(self._tried, self._elapsed()) if transient else None
+        pause = None
+        if self._told_to_wait and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            pause = self._retries.after_answer(503, {}, self._tried, self._elapsed())  # it ended, and may start again
+        elif isinstance(error, _TRANSIENT):
+            pause = self._retries.after_failure(self._tried, self._elapsed())
         if pause is None:
             raise broken(error, self._url) from (None if isinstance(error, httpx.LocalProtocolError) else error)
         return pause
 
-    def after_answer(self, answer: Answer) -> float | None:
+    def after_answer(self, answer: Answer, *, unfinished: bool = False) -> float | None:
         """None: the answer stands."""
-        return self._retries.after_answer(answer.status, answer.headers, self._tried, self._elapsed())
+        status = 503 if unfinished else answer.status
+        pause = self._retries.after_answer(status, answer.headers, self._tried, self._elapsed())
+        self._told_to_wait = pause is not None
+        return pause
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started

@@ -4,6 +4,7 @@ VisageError
  ├─ NoAnswer               the service could not be reached, or the connection broke
  │   └─ TimedOut           it did not answer in time
  ├─ BadAnswer              what answered does not speak as visage does
+ │   └─ BrokenOff          a bulk enrolment came to no end; `rows` says what became of those before
  └─ Refused                the service said no
      ├─ Unauthorised       401: no key, or none that is valid
      ├─ Forbidden          403: the key does not reach so far; an address or path that may not be read
@@ -59,6 +60,12 @@ class TimedOut(NoAnswer):
 
 class BadAnswer(VisageError):
     pass
+
+
+class BrokenOff(BadAnswer):
+    """`kind` says why, where the service did (service-stopping, row-invalid, …). A row with an id may be sent again."""
+
+    rows: tuple[Any, ...] = ()
 
 
 class Refused(VisageError):

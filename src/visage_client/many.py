@@ -160,18 +160,19 @@ def bulk_enrol(
 
 class _Tally:
     def __init__(self) -> None:
-        self._persons = self._faces = 0
+        self._persons: set[int] = set()  # the hash of each: fewer bytes than their ids
+        self._faces = 0
         self._failures: list[BulkRow] = []
 
     def add(self, row: BulkRow) -> None:
         if row.status == "enrolled":
-            self._persons += 1
+            self._persons.add(hash(row.person))
             self._faces += row.faces
         else:
             self._failures.append(row)
 
     def report(self) -> BulkReport:
-        return BulkReport(self._persons, self._faces, tuple(self._failures))
+        return BulkReport(len(self._persons), self._faces, tuple(self._failures))
 
 
 def _bulk_job(collection: str, group: Sequence[bytes], first: int) -> Job[BulkRow]:

@@ -41,7 +41,7 @@ from visage_client.calls import (
     side,
 )
 from visage_client.calls import given as _given
-from visage_client.errors import BadAnswer, shown
+from visage_client.errors import BadAnswer, BrokenOff, shown
 from visage_client.pictures import Image, Remote, is_one, listed
 from visage_client.pictures import read as read_picture
 from visage_client.pictures import written as written_picture
@@ -314,12 +314,43 @@ def bulk_rows(collection: str, rows: Iterable[bytes], first: int = 0) -> Call[li
 
     def parse(answer: Answer) -> list[BulkRow]:
         lines = [_line(line) for line in answer.content.splitlines() if line.strip()]
+        found = [read(BulkRow, {**line, "row": first + int(line["row"])}) for line in lines if "row" in line]
         if not lines or not lines[-1].get("done"):
-            why = lines[-1].get("error") if lines else None
-            raise BadAnswer(f"the bulk enrolment broke off: {why or 'its answer has no end'}", status=answer.status)
-        return [read(BulkRow, {**line, "row": first + int(line["row"])}) for line in lines[:-1]]
+            raise _broken_off(lines[-1].get("error") if lines else None, found, answer)
+        return found
 
-    return Call(prepare, parse)
+    return Call(prepare, parse, _can_go_on)
+
+
+# Why a service may not have come to the end of a body that it takes another time. The same key makes nothing twice.
+_PASSING = frozenset({"service-stopping", "store-unavailable", "deadline-exceeded", "overloaded"})
+
+
+def _can_go_on(answer: Answer) -> bool:
+    try:
+        last = _line(answer.content.rstrip().rpartition(b"\n")[2])
+    except BadAnswer:
+        return False
+    return last.get("done") is False and _kind(last.get("error")) in _PASSING
+
+
+def _broken_off(why: Any, rows: Sequence[BulkRow], answer: Answer) -> BrokenOff:
+    problem = why if isinstance(why, dict) else {}
+    detail = problem.get("detail") or why or "its answer has no end"
+    error = BrokenOff(
+        f"the bulk enrolment broke off after {len(rows)} rows: {detail}",
+        status=answer.status,
+        type=str(problem.get("type", "")),
+        title=str(problem.get("title", "")),
+        request_id=answer.headers.get("x-request-id"),
+        problem=problem,
+    )
+    error.rows = tuple(rows)
+    return error
+
+
+def _kind(problem: Any) -> str:
+    return str(problem.get("type", "")).rpartition(":")[2] if isinstance(problem, dict) else ""
 
 
 def export(collection: str, *, vectors: bool = True) -> "Stream[Exported]":

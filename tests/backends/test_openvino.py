@@ -1,6 +1,5 @@
 """What is OpenVINO's own; what every backend does stands in tests/contract/test_backends.py."""
 
-import os
 import subprocess
 import sys
 import weakref
@@ -17,6 +16,7 @@ from visage.backends.base import ModelFile, Preprocess
 from visage.backends.onnx import open_session as open_oracle
 from visage.backends.openvino import open_session, with_fused_prelu
 from visage.backends.openvino_library import ov
+from visage.cores import available
 from visage.errors import GraphRejected, InferenceFailed
 
 
@@ -35,7 +35,7 @@ def test_threads_are_honoured_and_one_thread_runs_as_many_callers_as_there_are_c
 ) -> None:
     path = dense(tmp_path / "a.onnx", yunet_heads())
     compiled = open_session(ModelFile("a", path, "0" * 64, Preprocess(), threads))._compiled
-    cores = len(os.sched_getaffinity(0))
+    cores = available().count
     streams = cores if threads == 1 else 1
     assert compiled.get_property("NUM_STREAMS") == streams
     assert compiled.get_property("INFERENCE_NUM_THREADS") == min(streams * threads, cores)  # no more than there are

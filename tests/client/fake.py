@@ -273,7 +273,8 @@ class Fake:
             lines.append({"row": i, "status": "enrolled", "person": done["person"]["id"], "faces": done["vectors"]})
         failed = sum(line["status"] == "failed" for line in lines)
         faces = sum(line["faces"] for line in lines)
-        lines.append({"done": True, "persons": len(lines) - failed, "faces": faces, "failed": failed})
+        persons = len({line["person"] for line in lines if line["status"] != "failed"})
+        lines.append({"done": True, "persons": persons, "faces": faces, "failed": failed})
         content = "".join(json.dumps(line) + "\n" for line in lines).encode()
         return httpx.Response(200, headers={"Content-Type": "application/x-ndjson"}, content=content)
 

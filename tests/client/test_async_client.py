@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.client.fake import BROKEN, Fake, embedding
+from tests.client.test_many import cut_off
 from visage_client import AsyncClient, Client, NewPerson, NoAnswer, NotFound, Retries, Row, Unavailable
 from visage_client.binding import Method
 
@@ -156,3 +157,13 @@ def test_what_is_given_is_judged_as_by_the_other_client(fake: Fake) -> None:
         assert len(fake.seen) == sent
 
     run(fake, work, key="vk_x\n")
+
+
+def test_a_bulk_enrolment_that_was_cut_off_goes_on(fake: Fake) -> None:
+    fake.before = [cut_off("service-stopping", 1), *[httpx.ConnectError("refused")] * 6]
+    fake.collections["staff"] = {"about": {}, "people": {}}
+
+    async def enrol(client: AsyncClient) -> Any:
+        return await client.bulk_enrol("staff", [Row([[1, 0, 0, 0]], id=f"p{i}") for i in range(3)])
+
+    assert run(fake, enrol).persons == 3

@@ -1,9 +1,11 @@
 import io
+import json
 import threading
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from tests.client.fake import BLURRED, BROKEN, Fake, embedding
 from visage_client import (
     BadAnswer,
     Bar,
+    BrokenOff,
     Client,
     NewPerson,
     NothingEnrolled,
@@ -179,3 +182,54 @@ def test_a_bar_is_drawn_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> 
     unknown = Terminal()
     Bar("bulk", out=unknown)(7, None)
     assert "bulk 7 " in unknown.getvalue()
+
+
+def cut_off(kind: str, rows: int = 0) -> httpx.Response:
+    lines: list[dict[str, Any]] = [{"row": i, "status": "enrolled", "person": f"p{i}", "faces": 1} for i in range(rows)]
+    why = {"type": f"urn:visage:{kind}", "title": "T", "detail": "send the rest again"}
+    lines.append({"done": False, "persons": rows, "faces": rows, "failed": 0, "error": why})
+    return httpx.Response(200, text="".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("kind", ["service-stopping", "store-unavailable"])
+def test_a_bulk_enrolment_that_was_cut_off_goes_on(
+    connect: Connect, fake: Fake, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("visage_client.many._GROUP_ROWS", 3)
+    client = connect()
+    client.create_collection("staff")
+    # Stopped in the second of three requests; then nobody listens for longer than connections are tried otherwise.
+    answers = [None, cut_off(kind, 1), *[httpx.ConnectError("refused")] * 6]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = answers.pop(0) if answers else None
+        if isinstance(found, Exception):
+            raise found
+        return fake(request) if found is None else found
+
+    how = {"retries": Retries(first=0.001, most=0.002), "transport": httpx.MockTransport(answer)}
+    with Client("http://fake", **how) as other:  # type: ignore[arg-type]
+        report = other.bulk_enrol("staff", [Row([[1, 0, 0, 0]], id=f"p{i}") for i in range(8)])
+    assert (report.persons, report.faces, report.failures) == (8, 8, ())
+    assert client.collection("staff").persons == 8
+    assert len({seen.headers["idempotency-key"] for seen in fake.seen if seen.path.endswith("/bulk")}) == 3
+
+
+@pytest.mark.parametrize(("kind", "tries"), [("service-stopping", 1), ("row-invalid", 1)])
+def test_a_bulk_enrolment_that_cannot_go_on_says_why_and_how_far_it_came(
+    connect: Connect, fake: Fake, kind: str, tries: int
+) -> None:
+    fake.before = [cut_off(kind, 2)]
+    patience = {"retries": Retries(patience=0)} if kind == "service-stopping" else {}
+    with pytest.raises(BrokenOff, match="after 2 rows: send the rest again") as told:
+        connect(**patience).bulk_enrol("staff", [Row([[1.0]], id=f"p{i}") for i in range(4)])
+    assert (told.value.kind, [row.person for row in told.value.rows]) == (kind, ["p0", "p1"])
+    assert len(fake.seen) == tries
+
+
+def test_a_person_of_several_rows_is_one_person(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visage_client.many._GROUP_ROWS", 2)
+    client = connect()
+    client.create_collection("staff")
+    report = client.bulk_enrol("staff", [Row([[1, i, 0, 0]], id=f"p{i % 2}") for i in range(5)])
+    assert (report.persons, report.faces) == (2, 5)

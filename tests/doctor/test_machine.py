@@ -7,8 +7,9 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from tests.support import REPO, own_address
+from visage.cgroup import Limits
+from visage.cores import Cores
 from visage.doctor import machine
-from visage.doctor.container import Limits
 from visage.doctor.finding import Finding
 
 
@@ -32,15 +33,14 @@ def test_more_processes_than_cores_are_doubtful() -> None:
 
 
 def test_a_share_of_many_cores_is_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(16)))
     monkeypatch.setattr(machine.os, "cpu_count", lambda: 32)
-    monkeypatch.setattr(machine, "limits", lambda: Limits(None, 1.5))
+    monkeypatch.setattr(machine, "available", lambda: Cores(16, 1.5))
     share = only(list(machine.cores(1)))
     assert share.verdict == "doubtful" and share.what.startswith(
         "16 of 32 may be used, but this container gets the time of 1.5"
     )
-    assert share.remedy.endswith("INFERENCE_THREADS=1 IMAGE_WORKERS=2")
-    monkeypatch.setattr(machine, "limits", lambda: Limits(None, 16.0))
+    assert "a run of a network takes 1" in share.what and "--cpuset-cpus" in share.remedy
+    monkeypatch.setattr(machine, "available", lambda: Cores(16, 16.0))
     assert only(list(machine.cores(1))).verdict == "good"
 
 

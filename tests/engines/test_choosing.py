@@ -10,6 +10,7 @@ from tests.engines.engines import Engine
 from tests.networks import Embedder
 from tests.support import models_folder
 from visage.backends.base import Means, ModelFile
+from visage.cores import Cores
 from visage.engines import choosing
 from visage.engines import race as racing
 from visage.engines.choosing import Choosing
@@ -182,7 +183,7 @@ def test_the_machine_is_told_by_its_processor_and_its_cores(monkeypatch: pytest.
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n", "utf-8")
     monkeypatch.setattr("visage.engines.record._CPU_INFO", info)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr("visage.engines.record.available", lambda: Cores(3))
     assert this_machine() == "Some CPU @ 3 GHz, 3 cores"
     info.unlink()
     assert this_machine().endswith(", 3 cores")

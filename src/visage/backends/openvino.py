@@ -1,6 +1,5 @@
 """OpenVINO on the CPU; needs the extra `visage[openvino]`."""
 
-import os
 from collections import deque
 from collections.abc import Iterator
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from visage.backends.base import ModelFile, Preprocess, Sizes
 from visage.backends.openvino_library import PrePostProcessor, operators, ov
+from visage.cores import available
 from visage.errors import GraphRejected, InferenceFailed
 from visage.faces import Floats, Pixels
 
@@ -139,7 +139,7 @@ def _constant(output: ov.Output) -> Floats | None:
 
 def _share(threads: int) -> dict[str, int]:
     """How many run at once, and the threads of all of them together; 0 threads are OpenVINO's own choice."""
-    streams = len(os.sched_getaffinity(0)) if threads == 1 else 1
+    streams = available().count if threads == 1 else 1
     return {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams * threads}
 
 

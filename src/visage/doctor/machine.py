@@ -1,7 +1,6 @@
 """The machine by itself: Python, cores, memory, open files, the port."""
 
 import errno
-import math
 import os
 import platform
 import resource
@@ -12,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from visage.doctor.container import limits
+from visage.cgroup import limits
+from visage.cores import available
 from visage.doctor.finding import Finding
 
 # pyproject's requires-python; a test holds them together.
@@ -32,18 +32,16 @@ def python() -> Iterator[Finding]:
 
 
 def cores(workers: int) -> Iterator[Finding]:
-    usable, there = len(os.sched_getaffinity(0)), os.cpu_count() or 1
-    shown = f"{usable} of {there} may be used" if usable < there else f"{usable}"
-    share = limits().cpus
-    if share is not None and share < usable:
-        remedy = (
-            f"give whole cores instead (docker --cpuset-cpus), or INFERENCE_THREADS={max(1, math.floor(share))} "
-            f"IMAGE_WORKERS={max(1, math.ceil(share))}"
+    mine, there = available(), os.cpu_count() or 1
+    shown = f"{mine.usable} of {there} may be used" if mine.usable < there else f"{mine.usable}"
+    if mine.limited:
+        what = (
+            f"{shown}, but this container gets the time of {mine.quota:g}: a run of a network takes {mine.count}, and "
+            "all threads are stopped when the time is used up"
         )
-        what = f"{shown}, but this container gets the time of {share:g}: all of them are stopped when it is used up"
-        yield Finding("cores", "doubtful", what, remedy)
-    elif workers > usable:
-        remedy = f"NUM_WORKERS={usable} or less; one process fills all cores"
+        yield Finding("cores", "doubtful", what, "give whole cores instead (docker --cpuset-cpus), or a larger quota")
+    elif workers > mine.count:
+        remedy = f"NUM_WORKERS={mine.count} or less; one process fills all cores"
         yield Finding("cores", "doubtful", f"{shown}, for {workers} processes", remedy)
     else:
         yield Finding("cores", "good", shown)

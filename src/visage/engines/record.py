@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from visage.cores import available
 from visage.engines.standing import Standing, Timing
 from visage.zoo.transfer import synced
 
@@ -65,10 +66,10 @@ class Record:
 
 
 def this_machine() -> str:
-    """The processor's name and how many cores of it this process may use."""
+    """The processor's name and on how many cores of it this process computes."""
     try:
         lines = _CPU_INFO.read_text("utf-8").splitlines()
     except OSError:
         lines = []
     names = [value.strip() for key, _, value in (line.partition(":") for line in lines) if key.strip() == "model name"]
-    return f"{names[0] if names else os.uname().machine}, {len(os.sched_getaffinity(0))} cores"
+    return f"{names[0] if names else os.uname().machine}, {available().count} cores"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from visage.cores import available
 from visage.errors import BackendUnavailable
 from visage.faces import Floats
 from visage.search.embedded.ranking import Asked, Best
@@ -106,6 +107,7 @@ class Graph:
             for start in range(0, len(new), _CHUNK):
                 chunk = new[start : start + _CHUNK]
                 there = chunk[chunk.persons >= 0]  # what is gone before it came in never does
+                self._faiss.omp_set_num_threads(available().count)  # of this thread; it knows nothing of quotas
                 self._index.add(_decoded(there))
                 keys.append(there.keys)
             self._keys = np.concatenate(keys)

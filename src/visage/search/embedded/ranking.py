@@ -1,6 +1,5 @@
 """The nearest of all rows: every row is compared with every probe, on all cores, block by block."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from visage.cores import available
 from visage.faces import Floats
 from visage.search.embedded.kernels import keep_best, products
 from visage.search.embedded.segment import TYPES, Rows, encode
@@ -65,7 +65,7 @@ class Ranker:
     """Threads that compare; the kernels let go of the interpreter's lock."""
 
     def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or available().count
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="visage-search")
 
     def nearest(self, parts: Sequence[Rows], asked: Asked) -> Best:
