@@ -27,6 +27,7 @@ _MOST_METADATA = 65_536  # bytes of JSON
 _DEEPEST = 32
 _MOST_TEXT = 2000  # characters
 _MOST_ADDRESS = 8192
+_MOST_MOMENT = 40
 
 COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # a collection's name
 ID = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"  # a person's, a face's
@@ -76,6 +77,15 @@ Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 _Size = Annotated[
     list[Annotated[int, Field(ge=1, le=100_000)]], Field(min_length=2, max_length=2), BeforeValidator(_listed)
 ]
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _MOST_MOMENT:
+        raise ValueError("a time as exports have it: 2026-01-31T12:00:00.000Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment), Field(json_schema_extra={"maxLength": _MOST_MOMENT})]
 
 
 class _Body(BaseModel):
@@ -238,7 +248,7 @@ class BulkFace(_Body):
     """Of an exported line."""
 
     id: Id
-    created: AwareDatetime | None = None
+    created: Moment | None = None
     about: Metadata = Field(default_factory=dict)
 
 
@@ -248,8 +258,8 @@ class BulkPerson(_Body):
     id: Id
     name: PersonName | None = None
     metadata: Metadata | None = None
-    created: AwareDatetime | None = None
-    updated: AwareDatetime | None = None
+    created: Moment | None = None
+    updated: Moment | None = None
 
 
 class BulkRow(_Body):
