@@ -1,6 +1,7 @@
 """Where a picture's bytes come from: the request itself, a URL, a file of the operator's folder. All with limits."""
 
 import asyncio
+import base64
 import os
 import socket
 import stat
@@ -9,13 +10,14 @@ from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Self
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 import httpx
 import pybase64
 
 from visage.errors import ImageError, ImageTooLarge, ImageUndecodable, ImageUnreachable, PathForbidden, UrlForbidden
 from visage.images.addresses import AddressPolicy
+from visage.images.signatures import is_picture
 from visage.images.unpacking import unpacked
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -26,6 +28,8 @@ _NOT_THE_CALLERS = frozenset(
 )
 _MOST_PORT = 65_535  # the event loop stumbles over larger ones
 _MOST_NAME = 200  # characters of a caller's URL or path that an error repeats
+# What gets into base64 texts by accident: quotes, escapes, NUL, byte order marks. URLs have an alphabet of their own.
+_SKIPPED = str.maketrans("-_", "+/", "\"'`\\\0\ufeff\u200b\u200e\u200f\u2060\u2018\u2019\u201c\u201d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,9 @@ def source_of(url: str, headers: Mapping[str, str]) -> ImageSource:
 
 
 def decode_base64(encoded: Encoded, limit: int) -> bytes:
-    """The bytes; line breaks and spaces are skipped, missing padding is forgiven.
+    """The bytes. Blanks, quotes, NUL and byte order marks are skipped, padding may be missing or too much, the alphabet
+    may be that of URLs. Whatever else stands there is skipped as Python's `base64.b64decode` skips it, where a picture
+    comes of that: any text could be made bytes so, and most would be noise.
 
     Raises ImageTooLarge or ImageUndecodable.
     """
@@ -79,11 +85,24 @@ def decode_base64(encoded: Encoded, limit: int) -> bytes:
         return pybase64.b64decode(text, validate=True)
     except ValueError:
         pass
-    compact = "".join(text.split()).replace("-", "+").replace("_", "/")
+    if "%" in text or "\\" in text:  # neither is of the alphabet: written for a form, or escaped once too often
+        text = unquote(text).replace("\\n", "").replace("\\r", "")
+    if text[:2] in ("b'", 'b"'):  # as Python shows bytes
+        text = text[2:]
+    compact = "".join(text.split()).translate(_SKIPPED)
+    bare = compact.rstrip("=")
     try:
-        return pybase64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+        if bare or not compact:
+            return pybase64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except ValueError:
-        raise ImageUndecodable("Can't decode file, possibly not an image: the base64 text is broken") from None
+        pass
+    try:
+        found = base64.b64decode(text)
+    except ValueError:
+        found = b""
+    if not is_picture(found):
+        raise ImageUndecodable("Can't decode file, possibly not an image: the base64 text is broken")
+    return found
 
 
 class Folder:
