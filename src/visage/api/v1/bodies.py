@@ -145,9 +145,7 @@ class _Change(Strict):
     def _changes_something(self) -> Self:
         if all(getattr(self, name) is None for name in type(self).model_fields):
             fields = " or ".join(type(self).model_fields)
-            raise PydanticCustomError(
-                "nothing_to_change", "nothing is to be changed: give {fields}", {"fields": fields}
-            )
+            raise PydanticCustomError("nothing_to_change", "nothing would change: give {fields}", {"fields": fields})
         return self
 
 
@@ -196,7 +194,9 @@ class SearchFields(Finding):
     threshold: Cosine | None = Field(
         None, description="Least cosine of a match; default SAME_THRESHOLD, else the catalogue's"
     )
-    where: Metadata | None = Field(None, description='Only persons whose metadata meet this: {"city": "Oslo"}')
+    where: Metadata | None = Field(
+        None, description='Only persons whose metadata meet this: {"city": "Oslo"}; not id or name'
+    )
     below: bool | None = Field(None, description="Tell the nearest even below the threshold")
     limit: Annotated[int, Field(ge=0, le=_MOST)] | None = Field(
         None, description="Search for only so many of the largest faces a picture; 0 for all"
@@ -205,7 +205,9 @@ class SearchFields(Finding):
 
 class SearchBody(SearchFields):
     images: Pictures | None = Field(None, description=_PICTURES)
-    vectors: Annotated[list[Vector], Field(max_length=1000), _FailFast] | None = Field(None, description=_VECTORS)
+    vectors: Annotated[list[Vector], Field(max_length=1000), _FailFast] | None = Field(
+        None, description=f"At most 1,000. {_VECTORS}"
+    )
 
 
 class BulkModel(Strict):
@@ -255,7 +257,7 @@ class BulkRow(Strict):
     )
 
 
-BODIES: tuple[type[BaseModel], ...] = (
+BODIES: tuple[type[Strict], ...] = (
     DetectBody,
     EmbeddingBody,
     CompareBody,

@@ -21,7 +21,7 @@ _TOO_LARGE = "a whole number of more than 64 bits would not be kept exactly: sen
 # From here on the reader of JSON makes doubles of whole numbers, of which it keeps 16 digits.
 _WHOLE = 2.0**63
 # A whole number of so many digits as it is written, with neither a point nor an exponent.
-_LITERAL = re.compile(rb"(?<![\w.+-])-?[0-9]{19,400}(?![\w.])")
+_LITERAL = re.compile(rb"""(?<![\w.+"-])-?[0-9]{19,400}(?![\w."])""")
 
 _Path = tuple[str | int, ...]
 

@@ -40,7 +40,9 @@ PersonId = Annotated[
 FaceId = Annotated[
     str, Path(openapi_examples={"grace-1": {"value": "grace-1"}}, pattern=ID, description="The face's id")
 ]
-Where = Annotated[str | None, Query(max_length=4096, description='Only these: {"city": "Oslo"}, as JSON')]
+Where = Annotated[
+    str | None, Query(max_length=4096, description='Only those whose metadata meet this: {"city": "Oslo"}, as JSON')
+]
 
 _OF_COLLECTION = "/collections/{collection}/persons"
 _OF_PERSON = _OF_COLLECTION + "/{person}"
