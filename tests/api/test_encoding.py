@@ -103,9 +103,48 @@ def test_msgpack_carries_a_files_bytes_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
+@pytest.mark.parametrize("value", [{"a": "Zürich 東京 😀"}, [1], {}, "x", 10, None])
+def test_json_is_read_in_every_encoding_that_pythons_own_reader_tells(encoding: str, value: Any) -> None:
+    body = json.dumps(value, ensure_ascii=False).encode(encoding)
+    assert parse(body, JSON) == json.loads(body) == value
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {1: "a"},
+        {None: 1, 2.5: {True: [{b"k": 1}]}},
+        {(1, 2): {3: 4}},
+        msgpack.ExtType(42, b"abc"),
+        msgpack.Timestamp(1, 5),
+        {"deep": [{"x": msgpack.ExtType(5, bytes(100))}, {7: msgpack.Timestamp(-1)}]},
+        {2**61 - 1: 1, 0: 2},
+    ],
+)
+def test_what_nobody_reads_may_hold_what_msgpack_can_say(odd: Any) -> None:
+    body = msgpack.packb({"images": {"data": [b"\xff\xd8"]}, "threshold": 0.5, "ignored": odd})
+    found = parse(body, MSGPACK)
+    assert list(found) == ["images", "threshold", "ignored"]
+    assert found["images"] == {"data": [b"\xff\xd8"]} and found["threshold"] == 0.5
+
+
+def test_other_keys_are_each_like_no_other() -> None:
+    """Numbers can be chosen that all fall into one place of a dict."""
+    found = parse(b"\x82\x01\x01\x01\x02", MSGPACK)
+    assert len(found) == 2 and [str(key) for key in found] == ["1", "1"]
+
+
+@pytest.mark.parametrize(
     ("body", "content_type", "kind"),
     [
         (b"", JSON, "json"),
+        (b"\xef\xbb\xbf", JSON, "json"),
+        (b"{\0\xd8", JSON, "json"),
+        (b"\x81\x01", MSGPACK, "msgpack"),
+        (b"\x81\xa1\xff\x01", MSGPACK, "msgpack"),
+        (b"\x81\x01\x01\x01", MSGPACK, "msgpack"),
         (b"{", JSON, "json"),
         (b'{"a": NaN}', JSON, "json"),
         (b"\xff\xfe", JSON, "json"),

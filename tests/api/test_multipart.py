@@ -1,7 +1,9 @@
 """Forms: files and fields."""
 
 import asyncio
+import base64
 import os
+import quopri
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -158,3 +160,113 @@ def test_a_form_of_very_many_or_very_long_fields_is_refused(client: Client) -> N
 def test_a_file_name_is_nobodys_path(client: Client) -> None:
     parts = {"files": ("../../etc/passwd\x00.jpg", PHOTO, "text/plain")}
     assert len(client.post("/multipart/extract", files=parts).json()["data"][0]["faces"]) == 2
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    """Each of a head, but for the disposition's beginning, and a body."""
+    disposition = "Content-Disposition: form-data; "
+    whole = (f"--x\r\n{disposition}{head}\r\n\r\n".encode() + body + b"\r\n" for head, body in parts)
+    return b"".join(whole) + b"--x--\r\n"
+
+
+def found(client: Client, *parts: tuple[str, bytes]) -> list[int]:
+    """How many faces each file has."""
+    answer = client.post("/multipart/extract", content=form(*parts), headers={"content-type": BOUND})
+    assert answer.status_code == 200, answer.text
+    return [len(image["faces"]) for image in answer.json()["data"]]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "name=\"file\"; filename*=UTF-8''a%20b.jpg",
+        "name=file; FileName*=utf-8'en'%e2%82%ac.jpg",
+        'name="file"; filename*0="a"; filename*1="b.jpg"',
+        "name=\"file\"; filename*0*=UTF-8''a; filename*1=b.jpg",
+        "filename*=UTF-8''a.jpg; name=\"file\"",
+        'name="file"; filename="a.jpg"; filename*=UTF-8\'\'b.jpg',
+        'name="file"\r\nContent-Type: image/jpeg',
+        'name="file"\r\ncontent-type:IMAGE/PNG; q=1',
+        'name="file"\r\nContent-Type: application/octet-stream',
+        'name="file"\r\nContent-Type: text/plain',
+        'name="file"',
+    ],
+)
+def test_a_part_is_a_file_by_its_name_its_type_or_its_bytes(client: Client, head: str) -> None:
+    assert found(client, (head, PHOTO), ('name="threshold"', b"0.5")) == [2]
+    answer = client.post("/multipart/draw_detections", content=form((head, PHOTO)), headers={"content-type": BOUND})
+    assert answer.status_code == 200
+
+
+def test_what_a_text_says_of_a_file_makes_none_of_it(client: Client) -> None:
+    parts = [('name="api_ver"\r\nContent-Type: text/plain', b"2"), ('name="note"', b"; filename*=a")]
+    assert found(client, *parts, ('name="a"; filename="a"', PHOTO)) == [2]
+
+
+def test_a_picture_in_a_text_part_is_known_wherever_the_body_is_cut() -> None:
+    body = form(('name="file"', PHOTO), ('name="threshold"', b"0.5"), ('name="file"', b"\xff\xd8"))
+    for step in (1, 7, 10**6):
+        messages: list[Any] = [
+            {"type": "http.request", "body": body[i : i + step], "more_body": i + step < len(body)}
+            for i in range(0, len(body), step)
+        ]
+
+        async def receive(messages: list[Any] = messages) -> Any:
+            return messages.pop(0)
+
+        request = Request({"type": "http", "method": "POST", "headers": [(b"content-type", BOUND.encode())]}, receive)
+        fields, read = asyncio.run(read_form(request, ExtractFields, 4))
+        assert read == [PHOTO, b"\xff\xd8"] and fields.threshold == 0.5
+
+
+def test_files_without_a_name_count_as_others_do(client: Client) -> None:
+    for head in ('name="f"', 'name="f"\r\nContent-Type: image/jpeg', "name=\"f\"; filename*=UTF-8''a"):
+        answer = client.post("/multipart/extract", content=form(*[(head, PHOTO)] * 5), headers={"content-type": BOUND})
+        assert answer.status_code == 413
+
+
+LINES = base64.encodebytes(PHOTO)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sent"),
+    [
+        ("base64", LINES),
+        ("BASE64", LINES.replace(b"\n", b"\r\n")),
+        (" Base64 ", base64.b64encode(PHOTO)),
+        ("quoted-printable", quopri.encodestring(PHOTO)),
+        ("binary", PHOTO),
+        ("8bit", PHOTO),
+        ("7BIT", PHOTO),
+        ("base64", PHOTO),
+    ],
+)
+@pytest.mark.parametrize(
+    "head", ['name="file"; filename="a.jpg"', 'name="file"\r\nContent-Type: image/jpeg', 'name="a"']
+)
+def test_a_transfer_encoding_is_undone(client: Client, head: str, encoding: str, sent: bytes) -> None:
+    threshold = ('name="threshold"\r\nContent-Transfer-Encoding: base64', base64.b64encode(b"0.8"))
+    assert found(client, (f"{head}\r\nContent-Transfer-Encoding: {encoding}", sent), threshold) == [1]
+
+
+def test_an_encoding_that_is_not_known_is_named(client: Client) -> None:
+    part = ('name="file"; filename="a.jpg"\r\nContent-Transfer-Encoding: x-uuencode', b"begin 644 a.jpg")
+    answer = client.post("/multipart/extract", content=form(part), headers={"content-type": BOUND})
+    assert answer.status_code == 422 and "x-uuencode" in answer.json()["detail"][0]["msg"]
+    broken = ('name="file"; filename="a.jpg"\r\nContent-Transfer-Encoding: base64', b"A")
+    assert found(client, broken, ('name="file"; filename="b.jpg"', PHOTO)) == [0, 2]
+
+
+def test_base64_in_a_text_field_is_no_file(client: Client) -> None:
+    """As in the reference, whose forms have files; the answer says how one is sent."""
+    part = ('name="file"', base64.b64encode(PHOTO))
+    answer = client.post("/multipart/extract", content=form(part), headers={"content-type": BOUND})
+    assert answer.status_code == 422 and "-F files=@picture.jpg" in answer.json()["detail"][0]["msg"]
+
+
+@pytest.mark.parametrize("sizes", [["320", "240"], ["320,240"], ["1,1", "320,240"], ["[320", "240]"]])
+def test_a_size_may_come_one_number_at_a_time(client: Client, sizes: list[str]) -> None:
+    parts = [('name="max_size"', size.encode()) for size in sizes]
+    body = form(*parts, ('name="file"; filename="a"', PHOTO))
+    answer = client.post("/multipart/extract", content=body, headers={"content-type": BOUND})
+    assert "max_size" in answer.json()["data"][0]["warnings"][0]

@@ -529,10 +529,49 @@ TEXT = base64.b64encode(PICTURE).decode()
         "\r\n".join(TEXT[i : i + 76] for i in range(0, len(TEXT), 76)),
         f"  {TEXT}\n",
         base64.urlsafe_b64encode(PICTURE).decode() + "\n",
+        TEXT + "=",
+        TEXT + "===",
+        f'"{TEXT}"',
+        f"'{TEXT.rstrip('=')}'",
+        f"\ufeff{TEXT}",
+        str(TEXT.encode()),
+        f"{TEXT}\0\0",
+        f"\u201c{TEXT}\u201d\u200b",
+        TEXT.replace("/", "\\/"),
+        "\\n".join(TEXT[i : i + 76] for i in range(0, len(TEXT), 76)),
+        TEXT.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D"),
     ],
 )
 def test_every_usual_spelling_of_base64_is_read(text: str) -> None:
     assert decode_base64(Encoded(text), 1000) == PICTURE
+
+
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(range(256))
+
+
+@pytest.mark.parametrize("noise", ["*", "!?", ":;", "\x7f", "(", "#~", "==", "="])
+@given(at=st.integers(0, 400))
+def test_what_pythons_decoder_skips_is_skipped_where_a_picture_comes_of_it(noise: str, at: int) -> None:
+    text = base64.b64encode(JPEG).decode()
+    text = text[:at] + noise + text[at:]
+    try:
+        expected = base64.b64decode(text)
+    except ValueError:
+        expected = b""
+    if expected.startswith(JPEG[:2]):
+        assert decode_base64(Encoded(text), 1000) == expected
+    else:
+        with pytest.raises(ImageUndecodable, match="the base64 text is broken"):
+            decode_base64(Encoded(text), 1000)
+
+
+@pytest.mark.parametrize(
+    "text", ["this is no picture!", "<html><body>not found</body></html>", '{"error": "no such file"}']
+)
+def test_noise_is_no_picture(text: str) -> None:
+    """Python's decoder makes bytes of each."""
+    with pytest.raises(ImageUndecodable, match="the base64 text is broken"):
+        decode_base64(Encoded(text), 1000)
 
 
 @pytest.mark.parametrize("text", ["!", "A", "AAAAA", "AA=A", "AAA*", "caf\u00e9", "\ud800", "=", "====", "data:,%41"])

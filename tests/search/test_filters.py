@@ -64,11 +64,27 @@ def test_a_filter_holds_as_it_reads(where: Any, holds: bool) -> None:
         ({"or": []}, "list of filters"),
         ({"or": ["x"]}, "a filter is an object"),
         ({str(i): i for i in range(257)}, "256 conditions"),
+        ({"and": [{"city": "Oslo"}, {"age": 3}]}, "no operator 'and'"),
+        ({"AND": [{"city": "Oslo"}]}, "no operator 'AND'"),
+        ({"OR": [{"city": "Oslo"}]}, "no operator 'OR'"),
+        ({"not": {"city": "Oslo"}}, "no operator 'not'"),
+        ({"nor": [{"city": "Oslo"}]}, "no operator 'nor'"),
+        ({"or": [{"must_not": [{"city": "Oslo"}]}]}, "no operator 'must_not'"),
+        ({"$and": [{"city": "Oslo"}]}, "no operator '\\$and'"),
+        ({"$or": [{"city": "Oslo"}]}, '"or" takes a list'),
+        ({"$where": "1"}, "no operator '\\$where'"),
+        ({"age": {"$gte": 3}}, "no operator '\\$gte'"),
     ],
 )
 def test_what_is_not_understood_is_told(where: Any, said: str) -> None:
     with pytest.raises(SearchError, match=said):
         parse(where)
+
+
+def test_a_key_that_is_named_like_an_operator_may_be_asked_of_as_any_other() -> None:
+    for where in ({"not": "x"}, {"and": {"eq": "x"}}, {"any": {"in": ["x"]}}, {"all": ["x"]}, {"filter": {"ne": 1}}):
+        ((key, _),) = where.items()
+        assert parse(where).holds({key: ["x"]} if key == "all" else {key: "x"}), where
 
 
 def test_a_filter_without_bottom_is_refused() -> None:

@@ -7,42 +7,59 @@ from urllib.parse import parse_qsl
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from visage.api.encoding import parse
+from visage.api.encoding import STRIPPED, is_msgpack, parse
+from visage.api.forms import FormReader
 from visage.api.schemas import Images
 from visage.errors import RequestTooLarge
 from visage.images.fetching import Encoded, ImageSource, Raw, source_of
+from visage.images.signatures import is_picture as begins_as_picture
+from visage.images.signatures import is_stripped_picture
 from visage.networks import Loaded, Networks
 from visage.options import ExtractOptions
 
 M = TypeVar("M", bound=BaseModel)
 
 _FORM_FIELDS = 64
-_OBJECT = re.compile(rb"[ \t\r\n]*\{")  # how a JSON body begins, and no picture does
+# How a JSON body begins, and no picture does: in UTF-8, UTF-16 or UTF-32, with a byte order mark or without.
+_OBJECT = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|(?:\0\0)?\xfe\xff)?[ \t\r\n\0]*\{")
+_OCTETS = ("application/octet-stream", "binary/octet-stream")
 _MOST_QUERY = 8192  # bytes; the server itself sets no limit, and they are read on the event loop
 
 
 async def is_picture(request: Request) -> bool:
-    """Whether the body is one picture's file as it is.
+    """Whether the body is one picture's file as it is: it says so, or its first bytes do, whatever else it says.
 
-    application/octet-stream may be JSON as well, since callers who say nothing of their JSON are read, too.
+    Bytes of no kind (application/octet-stream) are one unless they are JSON, which callers send so, too. What says that
+    it is msgpack is that, since it may begin with any byte; a form is told where forms are read.
     """
     kind = _media_type(request)
-    if kind == "application/octet-stream":
-        return _OBJECT.match(await request.body()) is None
-    return kind.startswith("image/")
+    if kind.startswith("image/"):
+        return True
+    if is_msgpack(kind) or kind.startswith("multipart/"):
+        return False
+    body = await request.body()
+    return begins_as_picture(body) or (kind in _OCTETS and _OBJECT.match(body) is None)
 
 
 async def read_picture(request: Request, model: type[M]) -> tuple[M, bytes]:
     """A body that is a picture: the query's parameters as `model`, and the file. Raises RequestValidationError."""
-    fields = validated(model, _texts(_query(request)), "query")  # before the body: a refusal need not wait for it
-    return fields, await request.body()
+    # Before the body: a refusal need not wait for it.
+    fields = validated(model, _texts(_query(request), model), "query")
+    body = await request.body()
+    if is_stripped_picture(body):
+        raise _fault("picture_stripped", ("body",), STRIPPED)
+    if _OBJECT.match(body):
+        said = f"The body is JSON, and not {_media_type(request)}: send it with Content-Type: application/json"
+        raise _fault("content_type", ("header", "content-type"), said)
+    return fields, body
 
 
-async def read_body(request: Request, model: type[M]) -> M:
-    """A JSON or msgpack body as `model`. Raises RequestValidationError.
+async def read_body(request: Request, model: type[M], *, or_picture: bool = False) -> M:
+    """A JSON or msgpack body as `model`; `or_picture`: the route takes a picture's file, too, which this is not. Raises
+    RequestValidationError.
 
     On the event loop, however large: both parsers keep the interpreter's lock, so that a thread would hold the loop up
     as long and cost a change of thread besides.
@@ -56,13 +73,14 @@ async def read_body(request: Request, model: type[M]) -> M:
             f"{kind} is not read here: send JSON, msgpack or a picture (Content-Type: image/jpeg), "
             "or the form to /multipart/extract or /multipart/draw_detections",
         )
-    return validated(model, parse(body, content_type))
+    value = parse(body, content_type, or_picture=or_picture)
+    return validated(model, value, written=None if is_msgpack(content_type) else body)
 
 
-def validated(model: type[M], value: Any, place: str = "body") -> M:
-    """`value` as `model`; pydantic's faults become FastAPI's, found under `place`."""
+def validated(model: type[M], value: Any, place: str = "body", *, written: bytes | None = None) -> M:
+    """`value` as `model`; pydantic's faults become FastAPI's, found under `place`. `written`: the JSON that it was."""
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context={"written": written})
     except ValidationError as exc:
         faults = [
             {**fault, "loc": (place, *fault["loc"]), "input": _told(fault["input"])}
@@ -75,7 +93,7 @@ async def read_form(request: Request, model: type[M], max_files: int) -> tuple[M
     """A multipart form: its texts as `model`, its files' bytes in order. Raises RequestValidationError."""
     if _media_type(request) != "multipart/form-data":
         return validated(model, {}), []
-    reader = _FormReader(request.headers, request.stream(), max_files=max_files, max_fields=_FORM_FIELDS)
+    reader = FormReader(request.headers, request.stream(), max_files=max_files, max_fields=_FORM_FIELDS)
     try:
         form = await reader.parse()
     except MultiPartException as exc:
@@ -83,31 +101,7 @@ async def read_form(request: Request, model: type[M], max_files: int) -> tuple[M
             raise RequestTooLarge(f"The request has more than {max_files} images (MAX_IMAGES)") from exc
         raise _fault("form_invalid", ("body",), f"The body is no valid form: {exc.message}") from exc
     await form.close()
-    return validated(model, _texts(form.items())), [b"".join(pieces) for pieces in reader.files]
-
-
-class _FormReader(MultiPartParser):
-    """Keeps files as pieces of the body, in memory, which the door bounds, and joins each once.
-
-    Starlette's own writes them to temporary files (on disk past 1 MB, by a thread for each piece) and reads them back.
-    """
-
-    def __init__(self, *given: Any, **more: Any) -> None:
-        super().__init__(*given, **more)
-        self.files: list[list[memoryview]] = []
-        self._pieces: list[memoryview] = []
-
-    def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._current_part.file is None:
-            super().on_part_data(data, start, end)
-        else:
-            self._pieces.append(memoryview(data)[start:end])
-
-    def on_part_end(self) -> None:
-        super().on_part_end()
-        if self._current_part.file is not None:  # one that is cut off never comes here
-            self.files.append(self._pieces)
-            self._pieces = []
+    return validated(model, _texts(form.multi_items(), model)), reader.files
 
 
 def image_sources(images: Images, headers: dict[str, str], most: int) -> tuple[list[ImageSource], list[str]]:
@@ -152,11 +146,21 @@ def _query(request: Request) -> list[tuple[str, str]]:
     return parse_qsl(query.decode("latin-1"), keep_blank_values=True)
 
 
-def _texts(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Fields of a form or a query as a JSON body would carry them; an empty one, or the text null, is absent."""
-    texts = {name: value for name, value in fields if isinstance(value, str) and value.strip() not in ("", "null")}
+def _texts(fields: Iterable[tuple[str, Any]], model: type[BaseModel]) -> dict[str, Any]:
+    """Fields of a form or a query as a JSON body would carry them. The last of a name counts, but of a size that comes
+    one number at a time; an empty one, or the text null, is absent.
+    """
+    known = model.model_fields
+    given = [
+        (name, value)
+        for name, value in fields
+        if isinstance(value, str) and (value.strip() not in ("", "null") or name not in known)
+    ]
+    texts: dict[str, Any] = dict(given)
     if "max_size" in texts:
-        return texts | {"max_size": [part.strip() for part in texts["max_size"].strip("[] ").split(",")]}
+        sizes = [value for name, value in given if name == "max_size"]
+        whole = sizes[-1:] if any("," in size for size in sizes) else sizes
+        texts["max_size"] = [part.strip() for size in whole for part in size.strip("[] ").split(",")]
     return texts
 
 

@@ -12,11 +12,13 @@ from typing import Self
 from urllib.parse import urljoin
 
 import httpx
-import pybase64
 
-from visage.errors import ImageError, ImageTooLarge, ImageUndecodable, ImageUnreachable, PathForbidden, UrlForbidden
+from visage.errors import ImageError, ImageTooLarge, ImageUnreachable, PathForbidden, UrlForbidden
 from visage.images.addresses import AddressPolicy
+from visage.images.encoded import Encoded, decode_base64
 from visage.images.unpacking import unpacked
+
+__all__ = ["Downloader", "Encoded", "Folder", "ImageSource", "Local", "Raw", "Remote", "decode_base64", "source_of"]
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
@@ -26,13 +28,6 @@ _NOT_THE_CALLERS = frozenset(
 )
 _MOST_PORT = 65_535  # the event loop stumbles over larger ones
 _MOST_NAME = 200  # characters of a caller's URL or path that an error repeats
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Base64 text, with or without a data-URI prefix: everything up to the last comma is dropped."""
-
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +60,6 @@ def source_of(url: str, headers: Mapping[str, str]) -> ImageSource:
     if url.lower().startswith(("http://", "https://")):
         return Remote(url, headers)
     return Local(url)
-
-
-def decode_base64(encoded: Encoded, limit: int) -> bytes:
-    """The bytes; line breaks and spaces are skipped, missing padding is forgiven.
-
-    Raises ImageTooLarge or ImageUndecodable.
-    """
-    text = encoded.text[encoded.text.rfind(",") + 1 :]
-    if len(text) // 4 * 3 > limit + 3:
-        raise ImageTooLarge(f"The image has about {len(text) // 4 * 3} bytes; at most {limit} are read")
-    try:
-        return pybase64.b64decode(text, validate=True)
-    except ValueError:
-        pass
-    compact = "".join(text.split()).replace("-", "+").replace("_", "/")
-    try:
-        return pybase64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
-    except ValueError:
-        raise ImageUndecodable("Can't decode file, possibly not an image: the base64 text is broken") from None
 
 
 class Folder:

@@ -3,7 +3,8 @@
     {"city": "Oslo", "age": {"gte": 18, "lt": 30}, "tags": {"in": ["a", "b"]}, "or": [{…}, {…}]}
 
 Keys are those of the metadata, and all of them must hold. A value is compared for equality; an object names operators:
-`eq ne gt gte lt lte in exists`. `or` holds where one of its filters does (metadata of that name cannot be asked for).
+`eq ne gt gte lt lte in exists`. `or` holds where one of its filters does (metadata of that name cannot be asked for,
+nor of one that begins with $: that is another language's operator).
 A list in the metadata meets `eq` and `in` where one of its elements does, too. Only numbers have an order among numbers
 and texts among texts: what cannot be compared does not hold. Of a key that is not there only `ne` and
 `{"exists": false}` hold.
@@ -31,6 +32,8 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
     "lte": operator.le,
 }
 _OPERATORS = ("eq", "ne", *_ORDERS, "in", "exists")
+# What joins filters elsewhere. As a key of the metadata it would be there for nobody, and nobody would be found.
+_JOINS = frozenset(("and", "or", "not", "nor", "xor", "all", "any", "must", "must_not", "should", "filter"))
 
 
 class Subject:
@@ -130,6 +133,11 @@ def _parts(key: str, asked: Any, depth: int, count: list[int]) -> list[Filter]:
         if not isinstance(asked, Sequence) or isinstance(asked, str | bytes) or not asked:
             raise SearchError(f'"or" takes a list of filters, and not {_shown(asked)}')
         return [Either(tuple(_every(one, depth + 1, count) for one in asked))]
+    if key.startswith("$") or (key.lower() in _JOINS and _holds_filters(asked)):
+        raise SearchError(
+            f'no operator {_shown(key)}: what stands in one object holds together, "or" takes a list of filters, and a '
+            f"key is asked of with {', '.join(_OPERATORS)}"
+        )
     asks = asked if isinstance(asked, Mapping) else {"eq": asked}
     count[0] += len(asks)
     if count[0] > _LONGEST:
@@ -137,6 +145,13 @@ def _parts(key: str, asked: Any, depth: int, count: list[int]) -> list[Filter]:
     if not asks:
         raise SearchError(f"nothing is asked of {key!r}: name an operator, one of {', '.join(_OPERATORS)}")
     return [_condition(key, name, value) for name, value in asks.items()]
+
+
+def _holds_filters(asked: Any) -> bool:
+    """Whether it is a filter or a list with one: neither is what the metadata of a key would be compared with."""
+    if isinstance(asked, Mapping):
+        return not all(name in _OPERATORS for name in asked)
+    return isinstance(asked, list | tuple) and any(isinstance(one, Mapping) for one in asked)
 
 
 def _condition(key: str, name: str, value: Any) -> Condition:

@@ -88,7 +88,7 @@ def test_one_is_changed_and_deleted(client: Client, store: MemoryStore) -> None:
     assert client.delete("/v1/collections/staff").status_code == 204
     for answer in (
         client.get("/v1/collections/staff"),
-        client.patch("/v1/collections/staff", json={}),
+        client.patch("/v1/collections/staff", json={"metadata": {}}),
         client.delete("/v1/collections/staff"),
         client.post("/v1/collections/staff/compact"),
         client.get("/v1/collections/staff/export"),

@@ -54,7 +54,7 @@ async def draw_detections(request: Request) -> Response:
     if await is_picture(request):
         fields, data = await read_picture(request, DrawFields)
         return await _drawn(request, fields, Raw(data), place="query")
-    body = await read_body(request, DrawBody)
+    body = await read_body(request, DrawBody, or_picture=True)
     settings = state_of(request).settings
     sources, _ = image_sources(body.images, body.headers_or(settings), settings.max_images)
     if not sources:

@@ -65,7 +65,7 @@ async def extract(request: Request) -> Response:
         fields, data = await read_picture(request, ExtractFields)
         return await _answer(request, fields, [Raw(data)], [], place="query")
     settings = state_of(request).settings
-    body = await read_body(request, ExtractBody)
+    body = await read_body(request, ExtractBody, or_picture=True)
     sources, warnings = image_sources(body.images, body.headers_or(settings), settings.max_images)
     return await _answer(request, body, sources, warnings)
 

@@ -1,13 +1,15 @@
 """What the /v1 routes take: JSON, msgpack, or one picture's file with the fields in the query."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-import orjson
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 
 from visage.api.bodies import is_picture, read_body, read_picture
 from visage.api.state import state_of
+from visage.api.v1.fields import Strict, refuse_query
+from visage.api.v1.metadata import Metadata
 from visage.api.v1.vectors import Vector
 from visage.errors import RequestTooLarge
 from visage.images.fetching import Encoded, ImageSource, Raw, source_of
@@ -22,9 +24,6 @@ B = TypeVar("B", bound=BaseModel)
 # One fault a list is told: a hostile body has millions, and each is an object.
 _FailFast = Field(fail_fast=True)
 _MOST = 2**31 - 1
-_MOST_METADATA = 65_536  # bytes of JSON
-# Objects and lists within one another. Answers put metadata a few levels down, and JSON's writer stops at 254.
-_DEEPEST = 32
 _MOST_TEXT = 2000  # characters
 _MOST_ADDRESS = 8192
 _MOST_MOMENT = 40
@@ -35,39 +34,10 @@ CollectionName = Annotated[str, Field(pattern=COLLECTION)]
 Id = Annotated[str, Field(pattern=ID)]
 
 
-def _object(value: Any) -> Any:
-    """An object, or in a query its JSON text."""
-    if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            raise ValueError('a JSON object: {"city": "Oslo"}') from None
-    if _is_deeper(value, _DEEPEST):
-        raise ValueError(f"at most {_DEEPEST} objects or lists within one another")
-    try:
-        size = len(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
-    except (TypeError, orjson.JSONEncodeError):
-        raise ValueError("only what JSON can say: texts, numbers, true, false, null, lists and objects") from None
-    if size > _MOST_METADATA:
-        raise ValueError(f"at most {_MOST_METADATA} bytes of JSON")
-    return value
-
-
-def _is_deeper(value: Any, most: int) -> bool:
-    level = [value]
-    for _ in range(most + 1):
-        level = [one for one in level if isinstance(one, dict | list | tuple)]
-        if not level:
-            return False
-        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
-    return True
-
-
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-Metadata = Annotated[dict[str, Any], BeforeValidator(_object)]
 Score = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 # What people call a person, and what is told of a collection; the name of a network.
 PersonName = Annotated[str, Field(max_length=500)]
@@ -88,25 +58,24 @@ def _moment(value: Any) -> Any:
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment), Field(json_schema_extra={"maxLength": _MOST_MOMENT})]
 
 
-class _Body(BaseModel):
-    """Unknown fields are ignored; null means the default."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class PictureAt(_Body):
+class PictureAt(Strict):
     """A picture to be fetched: an http or https URL, or a path below ROOT_IMAGES_DIR."""
 
     url: Annotated[str, Field(max_length=_MOST_ADDRESS)]
 
 
-Picture = str | bytes | PictureAt
+def _at(value: Any) -> Any:
+    """Of an object only what is wrong with it is told, not that it is no text either."""
+    return PictureAt.model_validate(value) if isinstance(value, dict) else value
+
+
+Picture = Annotated[str | bytes | PictureAt, BeforeValidator(_at)]
 Pictures = Annotated[list[Picture], _FailFast]
 _PICTURES = 'Each base64 text (in msgpack the file\'s bytes), or {"url": "https://…"}'
 _VECTORS = "Each a list of numbers, base64 of little-endian float32, or in msgpack those bytes"
 
 
-class Recognising(_Body):
+class Recognising(Strict):
     rec_name: NetworkName | None = Field(None, description="Recognition network, one that is loaded; default REC_NAME")
 
 
@@ -156,7 +125,7 @@ class EmbeddingBody(EmbeddingFields):
     images: Pictures = Field(description=_PICTURES)
 
 
-class Side(_Body):
+class Side(Strict):
     """One of the two that are compared: a picture, or a vector."""
 
     image: Picture | None = Field(None, description="Base64 text (in msgpack the file's bytes), or an object with url")
@@ -179,7 +148,18 @@ class CollectionBody(Recognising):
     metadata: Metadata | None = None
 
 
-class CollectionChange(_Body):
+class _Change(Strict):
+    """What is left out, or null, stays as it is."""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if all(getattr(self, name) is None for name in type(self).model_fields):
+            fields = " or ".join(type(self).model_fields)
+            raise PydanticCustomError("nothing_to_change", "nothing would change: give {fields}", {"fields": fields})
+        return self
+
+
+class CollectionChange(_Change):
     description: Description | None = None
     metadata: Metadata | None = Field(None, description="In place of what was there")
 
@@ -211,7 +191,7 @@ class PersonBody(PersonFields):
     vectors: Annotated[list[Vector], _FailFast] | None = Field(None, description=_VECTORS)
 
 
-class PersonChange(_Body):
+class PersonChange(_Change):
     name: PersonName | None = None
     metadata: Metadata | None = Field(None, description="In place of what was there")
 
@@ -224,7 +204,9 @@ class SearchFields(Finding):
     threshold: Cosine | None = Field(
         None, description="Least cosine of a match; default SAME_THRESHOLD, else the catalogue's"
     )
-    where: Metadata | None = Field(None, description='Only persons whose metadata meet this: {"city": "Oslo"}')
+    where: Metadata | None = Field(
+        None, description='Only persons whose metadata meet this: {"city": "Oslo"}; not id or name'
+    )
     below: bool | None = Field(None, description="Tell the nearest even below the threshold")
     limit: Annotated[int, Field(ge=0, le=_MOST)] | None = Field(
         None, description="Search for only so many of the largest faces a picture; 0 for all"
@@ -233,27 +215,35 @@ class SearchFields(Finding):
 
 class SearchBody(SearchFields):
     images: Pictures | None = Field(None, description=_PICTURES)
-    vectors: Annotated[list[Vector], Field(max_length=1000), _FailFast] | None = Field(None, description=_VECTORS)
+    vectors: Annotated[list[Vector], Field(max_length=1000), _FailFast] | None = Field(
+        None, description=f"At most 1,000. {_VECTORS}"
+    )
 
 
-class BulkModel(_Body):
+class BulkModel(Strict):
     """Of an exported line: whose vector it is."""
+
+    unread: ClassVar[frozenset[str]] = frozenset({"dimension"})
 
     name: NetworkName
     sha256: Annotated[str, Field(max_length=_MOST_TEXT)]
     preprocess: Annotated[str, Field(max_length=_MOST_TEXT)] | None = None
 
 
-class BulkFace(_Body):
+class BulkFace(Strict):
     """Of an exported line."""
+
+    unread: ClassVar[frozenset[str]] = frozenset({"person", "has_crop"})
 
     id: Id
     created: Moment | None = None
     about: Metadata = Field(default_factory=dict)
 
 
-class BulkPerson(_Body):
+class BulkPerson(Strict):
     """Of an exported line."""
+
+    unread: ClassVar[frozenset[str]] = frozenset({"faces"})
 
     id: Id
     name: PersonName | None = None
@@ -262,7 +252,7 @@ class BulkPerson(_Body):
     updated: Moment | None = None
 
 
-class BulkRow(_Body):
+class BulkRow(Strict):
     """One person with vectors, or a line of an export."""
 
     id: Id | None = Field(None, description="Made where it is not given")
@@ -277,7 +267,7 @@ class BulkRow(_Body):
     )
 
 
-BODIES: tuple[type[BaseModel], ...] = (
+BODIES: tuple[type[Strict], ...] = (
     DetectBody,
     EmbeddingBody,
     CompareBody,
@@ -298,7 +288,8 @@ async def read(request: Request, fields: type[F], body: type[B]) -> tuple[F | B,
     if await is_picture(request):
         given, data = await read_picture(request, fields)
         return given, [Raw(data)]
-    found = await read_body(request, body)
+    refuse_query(request)
+    found = await read_body(request, body, or_picture=True)
     return found, sources(getattr(found, "images", None) or [], state_of(request).settings)
 
 

@@ -16,6 +16,7 @@ from visage.api.state import state_of
 from visage.api.v1 import answers, documents
 from visage.api.v1.bodies import BulkRow
 from visage.api.v1.collections import Name, named, run
+from visage.api.v1.fields import StrictRoute
 from visage.api.v1.intake import Intake
 from visage.api.v1.rows import Rows, lines
 from visage.api.v1.spool import Spool, Streamed
@@ -24,7 +25,7 @@ from visage.api.v1.writes import key_of
 from visage.faces import Floats
 from visage.search.base import Collection, Person, Store, StoredFace
 
-router = APIRouter(prefix="/v1", tags=["v1: collections"])
+router = APIRouter(prefix="/v1", tags=["v1: collections"], route_class=StrictRoute)
 
 NDJSON = "application/x-ndjson"
 _A_PIECE = 256  # faces of an export that are written at a time

@@ -16,6 +16,7 @@ from visage.api.state import State, state_of
 from visage.api.v1 import answers, documents, schemas
 from visage.api.v1.bodies import COLLECTION, CollectionBody, CollectionChange
 from visage.api.v1.cursors import page, read_cursor
+from visage.api.v1.fields import StrictRoute
 from visage.api.v1.recognisers import recogniser_of
 from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, CollectionMissing
@@ -24,7 +25,7 @@ from visage.search.identity import described
 
 T = TypeVar("T")
 
-router = APIRouter(prefix="/v1", tags=["v1: collections"])
+router = APIRouter(prefix="/v1", tags=["v1: collections"], route_class=StrictRoute)
 
 Name = Annotated[
     str, Path(openapi_examples={"staff": {"value": "staff"}}, pattern=COLLECTION, description="The collection's name")

@@ -20,6 +20,7 @@ from visage.api.v1.bodies import (
     read,
     source,
 )
+from visage.api.v1.fields import StrictRoute
 from visage.api.v1.vectors import Form
 from visage.errors import ImageError, NoFace, NoRecogniser
 from visage.faces import Floats, ImageFaces, Outcome
@@ -28,7 +29,7 @@ from visage.networks import described
 from visage.options import ExtractOptions
 from visage.verification import similarity, threshold_of, why_chosen
 
-router = APIRouter(prefix="/v1", tags=["v1: faces"])
+router = APIRouter(prefix="/v1", tags=["v1: faces"], route_class=StrictRoute)
 
 _FOUND = {"status": "ok", "width": 512, "height": 600, "faces": [documents.FACE], "took_ms": 21.4}
 _DETECTED = {"images": [_FOUND], "models": {"det": documents.MODELS["det"]}, "took_ms": 22.0}

@@ -138,7 +138,9 @@ class Intake:
 
     def _read(self, row: bytes, index: int, rows: Rows) -> Enrolment | Exception:
         try:
-            return self._enrolment(BulkRow.model_validate(rows.read(row)), f"row-{index}-{digest(row)}")
+            context = {"written": None if rows.packed else row}
+            read = BulkRow.model_validate(rows.read(row), context=context)
+            return self._enrolment(read, f"row-{index}-{digest(row)}")
         except ValidationError as exc:
             fault = exc.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in fault["loc"])

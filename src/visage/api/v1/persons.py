@@ -25,13 +25,14 @@ from visage.api.v1.collections import Cursor, Limit, Name, forgotten, named, run
 from visage.api.v1.cursors import page, read_cursor
 from visage.api.v1.enrolment import Candidate
 from visage.api.v1.faces import extracted, place_of
+from visage.api.v1.fields import StrictRoute
 from visage.api.v1.recognisers import bound
 from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, FaceMissing, PersonMissing
 from visage.images.fetching import ImageSource
 from visage.search.base import Collection, NewPerson, Person, PersonIs, Store, StoredFace
 
-router = APIRouter(prefix="/v1", tags=["v1: persons"])
+router = APIRouter(prefix="/v1", tags=["v1: persons"], route_class=StrictRoute)
 
 PersonId = Annotated[
     str, Path(openapi_examples={"grace": {"value": "grace"}}, pattern=ID, description="The person's id")
@@ -39,7 +40,9 @@ PersonId = Annotated[
 FaceId = Annotated[
     str, Path(openapi_examples={"grace-1": {"value": "grace-1"}}, pattern=ID, description="The face's id")
 ]
-Where = Annotated[str | None, Query(max_length=4096, description='Only these: {"city": "Oslo"}, as JSON')]
+Where = Annotated[
+    str | None, Query(max_length=4096, description='Only those whose metadata meet this: {"city": "Oslo"}, as JSON')
+]
 
 _OF_COLLECTION = "/collections/{collection}/persons"
 _OF_PERSON = _OF_COLLECTION + "/{person}"

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 import orjson
-import ormsgpack
 
+from visage.api.encoding import read_json, read_msgpack
 from visage.errors import RequestTooLarge
 
 _MOST_ROW = 8 * 2**20  # bytes
@@ -27,7 +27,7 @@ class Rows:
     """Holds no more than one row that has not come to its end. Every byte is looked at once, however it comes."""
 
     def __init__(self, *, packed: bool) -> None:
-        self._packed = packed
+        self.packed = packed
         self._cut: _Lines | _Objects = _Objects() if packed else _Lines()
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -43,9 +43,9 @@ class Rows:
         if row == _TOO_LONG:
             raise RequestTooLarge(f"The row has more than {_MOST_ROW} bytes")
         try:
-            return ormsgpack.unpackb(row) if self._packed else orjson.loads(row)
-        except (ormsgpack.MsgpackDecodeError, orjson.JSONDecodeError, RecursionError) as exc:
-            raise ValueError(f"no valid {'msgpack' if self._packed else 'JSON'}: {str(exc)[:200]}") from exc
+            return read_msgpack(row) if self.packed else read_json(row)
+        except (ValueError, RecursionError) as exc:
+            raise ValueError(f"no valid {'msgpack' if self.packed else 'JSON'}: {str(exc)[:200]}") from exc
 
 
 class _Lines:

@@ -17,14 +17,16 @@ from visage.api.v1.answers import Shape
 from visage.api.v1.bodies import SearchBody, SearchFields, read
 from visage.api.v1.collections import Name, named, run
 from visage.api.v1.faces import extracted, place_of
+from visage.api.v1.fields import StrictRoute
 from visage.api.v1.recognisers import bound, check_length
 from visage.errors import ImageError, SearchError
 from visage.faces import Face, Floats, Outcome
 from visage.images.fetching import ImageSource
+from visage.search import filters
 from visage.search.base import Collection, Match, Question, Store
 from visage.verification import Threshold, threshold_of
 
-router = APIRouter(prefix="/v1", tags=["v1: search"])
+router = APIRouter(prefix="/v1", tags=["v1: search"], route_class=StrictRoute)
 
 _TOP = 5
 # Of one request. A match may carry its person's metadata (64 KiB) and what is told of the face (64 KiB): their bytes
@@ -77,6 +79,7 @@ async def search(request: Request, collection: Name) -> Response:
     if not sources and not vectors:
         raise missing("images", "At least one image or vector is needed")
     _check_room(len(vectors), fields)
+    filters.parse(fields.where)  # what is wrong with it is said even where nobody is searched for
     held = await run(request, lambda store: store.collection(collection))
     threshold = _threshold(request, held, fields)
     probes, models = await _of_pictures(request, held, fields, sources)
