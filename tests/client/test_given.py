@@ -207,7 +207,7 @@ ONE = embedding(b"one")
         np.array([ONE], np.float64),
         [np.float32(number) for number in ONE],
     ],
-    ids=str,
+    ids=["list", "tuple", "bytes", "bytearray", "floats", "view", "doubles", "float16", "row", "numbers"],
 )
 def test_a_vector_of_any_kind(client: Client, fake: Fake, vector: Any) -> None:
     client.create_collection("staff")
