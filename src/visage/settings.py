@@ -314,6 +314,13 @@ class Settings(BaseModel):
         "Folder of the galleries, and of what else the service remembers; made when it is first needed",
         "DATA_DIR",
     )
+    search_memory_mb: int = _setting(
+        512,
+        "Most MB that a process holds of the collections it searched last, besides what it maps from DATA_DIR and "
+        "large graphs (index hnsw); what was searched the longest ago is let go",
+        "SEARCH_MEMORY_MB",
+        ge=1,
+    )
     milvus_uri: _Milvus = _setting(
         None,
         "Milvus that keeps the galleries, not DATA_DIR: http://HOST:19530, https://…, or a file of Milvus Lite, *.db",

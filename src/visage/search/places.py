@@ -24,16 +24,19 @@ class Milvus:
 _USUAL = Milvus()
 
 
-def open_place(place: str, *, compact_after: float | None = None, milvus: Milvus = _USUAL) -> Store:
+def open_place(
+    place: str, *, compact_after: float | None = None, memory: int = 512 * 2**20, milvus: Milvus = _USUAL
+) -> Store:
     """The store at an address (http://…, https://…, milvus:FILE for Milvus Lite), or in a folder as DATA_DIR names one.
 
-    `compact_after`: seconds until an embedded store by itself takes what was deleted out of its files; None: never.
+    Of an embedded store: `compact_after`: seconds until it by itself takes what was deleted out of its files; None:
+    never. `memory`: bytes that it may hold of collections for searching.
     Raises BackendUnavailable, StoreUnavailable.
     """
     if not _is_address(place):
         from visage.search.embedded import EmbeddedStore  # compiled kernels: only where they are needed
 
-        return EmbeddedStore(Path(place) / FOLDER, compact_after=compact_after)
+        return EmbeddedStore(Path(place) / FOLDER, compact_after=compact_after, memory=memory)
     try:
         from visage.search.milvus import open_store
 

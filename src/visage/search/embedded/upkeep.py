@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from visage.errors import StoreUnavailable, VisageError
 from visage.search.embedded.database import Readers, told
 from visage.search.embedded.image import most_in_memory
+from visage.search.embedded.pending import Pending
 from visage.search.embedded.records import (
     Segment,
     State,
@@ -61,7 +62,7 @@ class Upkeep:
         self._folder = folder
         self._readers = readers
         self._writer = writer
-        self._compact_after = compact_after
+        self._pending = None if compact_after is None else Pending(compact_after)
         self._let_go = let_go
         self._alone = folder / "upkeep.lock"
         self._asked = threading.Event()
@@ -266,11 +267,11 @@ class Upkeep:
         return any(faces - packed + removed > most_in_memory(faces) for faces, packed, removed in rows)
 
     def _due(self) -> bool:
-        if self._compact_after is None or time.monotonic() < self._not_before:
+        if self._pending is None:
             return False
-        with self._readers.reading() as connection:
-            first = connection.execute("SELECT min(at) FROM removed").fetchone()[0]
-        return first is not None and first + self._compact_after <= time.time()
+        with self._readers.reading() as connection:  # before anything else: what came is noted even while none is due
+            due = self._pending.is_due(connection, wall=time.time(), steady=time.monotonic())
+        return due and time.monotonic() >= self._not_before
 
 
 def _is_named(exc: Exception) -> bool:
