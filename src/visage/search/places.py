@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visage.errors import BackendUnavailable
+from visage.search import folder
 from visage.search.base import Store
-
-FOLDER = "galleries"
+from visage.search.folder import FOLDER
 
 _MILVUS = "milvus:"
 _ADDRESSES = (_MILVUS, "http://", "https://")
@@ -51,7 +51,22 @@ def open_place(
 
 def is_begun(place: str) -> bool:
     """Whether something was kept there already, as far as that is seen without a connection."""
-    return not _is_address(place) and (Path(place) / FOLDER).is_dir()
+    return not _is_address(place) and folder.is_begun(Path(place) / FOLDER)
+
+
+def unwritable(place: str) -> str:
+    """What is to be said of a folder that may not be written to; else nothing."""
+    if _is_address(place) or folder.is_writable(Path(place) / FOLDER):
+        return ""
+    return "DATA_DIR is read-only: what is enrolled can be searched, nothing can be enrolled, changed or deleted"
+
+
+def check(store: Store) -> None:
+    """Whether it can be used, as far as that is seen at once, without a connection. Raises StoreUnavailable."""
+    from visage.search.embedded import EmbeddedStore
+
+    if isinstance(store, EmbeddedStore):
+        store.check()
 
 
 def warm_up(store: Store) -> None:

@@ -51,6 +51,7 @@ from visage.search.embedded.upkeep import Upkeep
 from visage.search.embedded.writer import Writer
 from visage.search.expecting import hold_recogniser
 from visage.search.filters import parse
+from visage.search.folder import is_writable
 from visage.search.unit import hold_unit
 
 T = TypeVar("T")
@@ -93,6 +94,10 @@ class EmbeddedStore:
     def warm_up(self) -> None:
         """Make the first search as quick as the second: the kernels are compiled once for an installation."""
         self._ranker.warm_up()
+
+    def check(self) -> None:
+        """Whether the database can be used, as far as that is seen at once. Raises StoreUnavailable."""
+        database.check(self._folder)
 
     def create(self, new: NewCollection, /) -> Collection:
         if new.index == "hnsw":
@@ -252,21 +257,24 @@ class EmbeddedStore:
     def _search(
         self, name: str, probes: Floats, question: Question, expected: Recogniser | None, use: Use
     ) -> list[list[Match]]:
+        by_files = True
         for _ in range(_TRIES):
             try:
                 with self._reading(name) as (connection, state):
                     hold_recogniser(name, state.collection.recogniser, expected)
                     hold_unit("a probe", probes, state.collection.recogniser.dimension)
                     searched = use.of(state.key)
-                    parts, version = searched.image.at(connection, state)
+                    parts, version = searched.image.at(connection, state, by_files=by_files)
                     if version == state.version:
                         allowed = searched.masks.allowed(connection, state, question.where)
                         asked = asked_of(np.ascontiguousarray(probes, np.float32), question, allowed)
                         return matches(connection, self._best(connection, state, searched, parts, asked))
-            except Behind:
-                self._upkeep.fold(name, at_once=True)
-            except Unreadable:
-                self._upkeep.mend(name)
+            except (Behind, Unreadable) as reason:
+                by_files = is_writable(self._folder)
+                if by_files and isinstance(reason, Behind):
+                    self._upkeep.fold(name, at_once=True)
+                elif by_files:
+                    self._upkeep.mend(name)
             except Growing as growing:
                 growing.graph.add(growing.parts)
         raise StoreUnavailable(f"{name!r} changes faster than it can be searched; try again")

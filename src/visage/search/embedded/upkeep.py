@@ -13,7 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from visage.errors import StoreUnavailable, VisageError
-from visage.search.embedded.database import Readers, told
+from visage.search.embedded.database import Readers
+from visage.search.embedded.faults import told
 from visage.search.embedded.image import most_in_memory
 from visage.search.embedded.pending import Pending
 from visage.search.embedded.records import (
@@ -29,6 +30,7 @@ from visage.search.embedded.records import (
 )
 from visage.search.embedded.segment import SUFFIX, Rows, Unreadable, open_rows, write
 from visage.search.embedded.writer import Writer
+from visage.search.folder import is_writable
 
 log = logging.getLogger(__name__)
 
@@ -249,6 +251,8 @@ class Upkeep:
     def _look(self) -> None:
         try:
             self._let_go()
+            if not is_writable(self._folder):
+                return
             if self._somewhere_many():
                 self.fold()
             if self._due():
