@@ -14,7 +14,7 @@ from visage.locking import hold_locks
 from visage.search.embedded.faults import Unsound, in_the_way, told
 from visage.search.embedded.segment import sync_folder
 from visage.search.embedded.soundness import hold_writable, missing_tables
-from visage.search.embedded.views import OPEN, View, connect_to_read, view_of
+from visage.search.embedded.views import OPEN, View, connect_to_read, view_from_outside, view_of
 from visage.search.folder import FILE, is_there, is_writable, made_of_it
 
 # What is waited for another process's commit, or its VACUUM of a million vectors, before a write is given up.
@@ -80,11 +80,21 @@ def check(folder: Path) -> None:
             _look(folder)
 
 
-def _look(folder: Path) -> set[str]:
+def look(folder: Path) -> None:
+    """As `check`, from outside: the database is not opened for writing. Raises StoreUnavailable."""
+    with told(folder):
+        if is_there(folder):
+            _look(folder, view_from_outside(folder))
+        else:
+            _hold_nothing_left(folder)
+
+
+def _look(folder: Path, view: View | None = None) -> set[str]:
     """The tables that are missing."""
     if said := in_the_way(folder):
         raise Unsound(said)
-    connection, view = _opened(folder)
+    view = view or view_of(folder)
+    connection = _connected(folder, view)
     try:
         missing = missing_tables(connection, folder, _SCHEMA)
         if view == OPEN and not missing:
@@ -108,11 +118,7 @@ def _make(folder: Path) -> None:
     with FileLock(folder / "upkeep.lock", timeout=_BUSY_SECONDS):
         if is_there(folder):
             return
-        if left := made_of_it(folder):
-            raise Unsound(
-                f"{FILE} is missing, though {left[0]} of it is there: restore it from a copy, or delete all that is in "
-                "its folder to begin anew"
-            )
+        _hold_nothing_left(folder)
         unfinished = folder / f"{uuid.uuid4().hex}.unfinished"
         connection = sqlite3.connect(unfinished, isolation_level=None)
         try:
@@ -122,6 +128,14 @@ def _make(folder: Path) -> None:
             connection.close()
         unfinished.rename(folder / FILE)
         sync_folder(folder)
+
+
+def _hold_nothing_left(folder: Path) -> None:
+    if left := made_of_it(folder):
+        raise Unsound(
+            f"{FILE} is missing, though {left[0]} of it is there: restore it from a copy, or delete all that is in its "
+            "folder to begin anew"
+        )
 
 
 def connect(folder: Path) -> sqlite3.Connection:
@@ -151,10 +165,9 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA secure_delete = ON")
 
 
-def _opened(folder: Path) -> tuple[sqlite3.Connection, View]:
+def _connected(folder: Path, view: View) -> sqlite3.Connection:
     """For reading, by what may be done there."""
-    view = view_of(folder)
-    return (connect(folder) if view == OPEN else connect_to_read(folder, view, _SCHEMA)), view
+    return connect(folder) if view == OPEN else connect_to_read(folder, view, _SCHEMA)
 
 
 class Readers:
@@ -187,7 +200,8 @@ class Readers:
             try:
                 connection, view = self._idle.get_nowait()
             except queue.Empty:
-                return _opened(self._folder)
+                view = view_of(self._folder)
+                return _connected(self._folder, view), view
             if view == OPEN or view == view_of(self._folder):
                 return connection, view
             connection.close()

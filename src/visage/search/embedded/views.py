@@ -31,8 +31,11 @@ OPEN = View("open")
 
 def view_of(folder: Path) -> View:
     """Raises OSError."""
-    if is_writable(folder):
-        return OPEN
+    return OPEN if is_writable(folder) else view_from_outside(folder)
+
+
+def view_from_outside(folder: Path) -> View:
+    """As somebody sees it who may not write there. Raises OSError."""
     if not is_there(folder):
         return View("nothing")
     log, shared = folder / f"{FILE}-wal", folder / f"{FILE}-shm"
@@ -50,7 +53,7 @@ def connect_to_read(folder: Path, view: View, schema: str) -> sqlite3.Connection
         return connection
     if said := in_the_way(folder):
         raise Unsound(said)
-    if view.kind == "followed" and not view.state[0]:
+    if view.kind == "followed" and not view.state[0] and not is_writable(folder):
         raise Unsound(
             f"{FILE} was not closed by the service that wrote to it, and what is in its log cannot be taken in where "
             "nothing may be written: start once with DATA_DIR writable"
