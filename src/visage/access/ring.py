@@ -82,9 +82,9 @@ class KeyRing:
             self.close()
             self._version = _UNREAD
             log.error("the keys' file %s cannot be read: %s", self._path, exc)
-            raise NotReady(
-                f"The keys' file DATA_DIR/{FILE} cannot be read ({exc}): restore it from a copy", retry_after=10
-            ) from exc
+            why = exc.strerror if isinstance(exc, OSError) else exc
+            said = f"The keys' file DATA_DIR/{FILE} cannot be read ({why}): restore it from a copy"
+            raise NotReady(said, retry_after=10) from exc
 
     def _opened(self) -> sqlite3.Connection | None:
         """The file that is there now, which another may have taken the place of; None where there is none."""

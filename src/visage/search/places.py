@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from visage.errors import BackendUnavailable
+from visage.errors import BackendUnavailable, ConfigurationError
 from visage.search import folder
 from visage.search.base import Store
 from visage.search.folder import FOLDER
@@ -31,8 +31,9 @@ def open_place(
 
     Of an embedded store: `compact_after`: seconds until it by itself takes what was deleted out of its files; None:
     never. `memory`: bytes that it may hold of collections for searching.
-    Raises BackendUnavailable, StoreUnavailable.
+    Raises BackendUnavailable, StoreUnavailable, ConfigurationError.
     """
+    hold_known(place)
     if not _is_address(place):
         from visage.search.embedded import EmbeddedStore  # compiled kernels: only where they are needed
 
@@ -47,6 +48,24 @@ def open_place(
         raise BackendUnavailable(
             f"{place}: its store is not installed ({exc.name}): pip install visage[milvus]"
         ) from exc
+
+
+def hold_known(place: str) -> None:
+    """Raises ConfigurationError for what looks like an address and is no store's: it is not to become a folder."""
+    if not _is_address(place) and ("://" in place or place.lower().startswith(("http:", "https:"))):
+        raise ConfigurationError(
+            f"{place!r} is no store's address: http://HOST:19530, https://…, milvus:FILE, or a folder as DATA_DIR "
+            "names one"
+        )
+
+
+def hold_begun(place: str) -> None:
+    """Raises ConfigurationError where a folder holds no galleries; what is at an address only its server knows."""
+    hold_known(place)
+    if not _is_address(place) and not is_begun(place):
+        there = "there is no folder" if not Path(place).exists() else "no galleries are in the folder"
+        inside = "; it is inside of one that has galleries: give that" if (Path(place) / folder.FILE).exists() else ""
+        raise ConfigurationError(f"{there} {place}{inside}")
 
 
 def is_begun(place: str) -> bool:
