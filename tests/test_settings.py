@@ -550,3 +550,16 @@ def test_auth_is_one_of_two_words() -> None:
 )
 def test_an_address_of_milvus_is_taken_as_it_is(uri: str) -> None:
     assert settings_of(MILVUS_URI=uri).milvus_uri == uri
+
+
+@pytest.mark.parametrize(
+    ("given", "prefix"), [("faces", "/faces"), ("/faces/", "/faces"), ("ml//faces", "/ml/faces"), ("/", ""), ("", "")]
+)
+def test_a_prefix_is_a_path_however_it_is_written(given: str, prefix: str) -> None:
+    assert settings_of(ROOT_PATH=given).root_path == prefix
+
+
+@pytest.mark.parametrize("given", ["http://x/faces", "/faces?x=1", "/a b", "../faces", "/faces#x"])
+def test_a_prefix_that_is_none_stops_the_start(given: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"ROOT_PATH=.*a path alone"):
+        Settings.load({"ROOT_PATH": given})

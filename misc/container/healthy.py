@@ -6,7 +6,8 @@ import sys
 
 try:
     connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT", "18080")), timeout=4)
-    connection.request("GET", os.environ.get("ROOT_PATH", "").rstrip("/") + "/ready")
+    root = os.environ.get("ROOT_PATH", "").strip().strip("/")
+    connection.request("GET", f"/{root}/ready" if root else "/ready")
     ready = connection.getresponse().status == http.client.OK
 except (OSError, http.client.HTTPException):
     ready = False

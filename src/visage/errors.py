@@ -253,10 +253,11 @@ class EmbeddingMismatch(SearchError):
 
 
 class StoreUnavailable(SearchError):
-    """`retry_after` is a whole number of seconds."""
+    """`retry_after` is a whole number of seconds. `lasting`: somebody has to mend something first."""
 
     title = "Store unavailable"
 
-    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+    def __init__(self, detail: str, *, retry_after: int = 1, lasting: bool = False) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+        self.lasting = lasting

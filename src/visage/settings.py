@@ -6,6 +6,7 @@ returns what is to be said about them; `docs/operating.md` is generated from thi
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,6 +25,9 @@ IGNORED = {
     "FACE_MODEL_CLASS": "the pipeline is not exchangeable; add a family instead",
     "USE_NVJPEG": "pictures are decoded on the CPU",
 }
+
+# A part of a path: what would begin a query, or be no part at all, is none.
+_PART = re.compile(r"(?!\.{1,2}$)[^\s?#%\\]+")
 
 # Detectors take multiples of this.
 _LEAST_SIDE = 32
@@ -102,6 +106,16 @@ def _milvus(value: Any) -> Any:
     return uri
 
 
+def _prefix(value: Any) -> Any:
+    """faces, /faces and /faces/ alike; one that is / is none."""
+    if not isinstance(value, str):
+        return value
+    parts = [part for part in value.split("/") if part]
+    if "://" in value or not all(_PART.fullmatch(part) and part.isprintable() for part in parts):
+        raise ValueError("a path alone, as /faces or /ml/faces, without a host, a query or spaces")
+    return "".join(f"/{part}" for part in parts)
+
+
 def _headers(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -114,6 +128,7 @@ def _headers(value: Any) -> Any:
     return found
 
 
+_Prefix = Annotated[str, BeforeValidator(_prefix)]
 _Name = Annotated[str | None, BeforeValidator(_none)]
 _Threshold = Annotated[Annotated[float, Field(gt=-1, le=1, allow_inf_nan=False)] | None, BeforeValidator(_none)]
 _Compat = Annotated[Literal["0.7", "0.9"] | None, BeforeValidator(_none)]
@@ -150,7 +165,9 @@ class Settings(BaseModel):
         ge=1,
         le=64,
     )
-    root_path: str = _setting("", "Path prefix under which a reverse proxy offers the service", "ROOT_PATH")
+    root_path: _Prefix = _setting(
+        "", "Path prefix under which a reverse proxy offers the service, as /faces", "ROOT_PATH"
+    )
     forwarded_allow_ips: str = _setting(
         "127.0.0.1",
         "Proxies whose X-Forwarded-* headers are believed, separated by commas; * for all",
@@ -313,6 +330,13 @@ class Settings(BaseModel):
         Path("data"),
         "Folder of the galleries, and of what else the service remembers; made when it is first needed",
         "DATA_DIR",
+    )
+    search_memory_mb: int = _setting(
+        512,
+        "Most MB that a process holds of the collections it searched last, besides what it maps from DATA_DIR and "
+        "large graphs (index hnsw); what was searched the longest ago is let go",
+        "SEARCH_MEMORY_MB",
+        ge=1,
     )
     milvus_uri: _Milvus = _setting(
         None,

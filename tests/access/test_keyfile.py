@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import unwritable
 from visage.access.keyfile import KeyFile
 from visage.errors import ConfigurationError
 
@@ -102,3 +103,23 @@ def test_a_scope_of_a_later_version_is_not_taken_for_less(tmp_path: Path) -> Non
     db.close()
     with pytest.raises(ConfigurationError, match="dance"):
         file.all()
+
+
+def test_a_use_that_was_noted_by_a_clock_that_was_ahead_is_noted_anew(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path)
+    key, _ = file.add("desk", READ)
+    now = 1_700_000_000.0
+    for when, told in ((now, now), (now - 30, now), (now + 60, now + 60), (now + 400 * 86_400.0, None), (now, now)):
+        file.note_used({key.id: when})
+        assert file.all()[0].used == (told or when)
+
+
+def test_a_file_that_may_only_be_read_is_read() -> None:
+    with unwritable.folder() as folder:
+        file = KeyFile(folder)
+        key, _ = file.add("desk", READ)
+        with unwritable.only_read(folder):
+            file.make()
+            assert [one.id for one in file.all()] == [key.id]
+            with pytest.raises(ConfigurationError, match="cannot be used"):
+                file.revoke("desk")

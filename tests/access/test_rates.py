@@ -2,6 +2,8 @@ import multiprocessing
 import time
 from pathlib import Path
 
+import pytest
+
 from visage.access.rates import Buckets
 
 SECOND = 10**9
@@ -73,3 +75,15 @@ def test_processes_share_a_bucket(tmp_path: Path) -> None:
     # A minute's worth, and what came in the seconds that starting took, however many these were.
     came = 100 * (time.monotonic() - started) / 60
     assert 100 <= total <= 101 + came
+
+
+def test_where_no_file_can_be_kept_a_process_has_buckets_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    clock = Clock()
+    buckets = Buckets(tmp_path / "file" / "rates", clock=clock)
+    assert [buckets.take("k", 2) == 0 for _ in range(3)] == [True, True, False]
+    assert buckets.take("other", 1) == 0
+    assert "each process's own" in caplog.text
+    buckets.close()

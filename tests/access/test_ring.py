@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import unwritable
 from visage.access.keyfile import KeyFile
+from visage.access.keylist import KeyList, line_of
 from visage.access.ring import KeyRing
+from visage.errors import ConfigurationError, NotReady
 
 READ = frozenset({"read"})
 
@@ -82,3 +85,33 @@ def test_a_key_is_not_missed_while_its_use_is_noted(file: KeyFile, monkeypatch: 
     done.join()
     noting.close()
     ring.close()
+
+
+def test_a_file_that_cannot_be_read_lets_nobody_in_until_it_can(file: KeyFile) -> None:
+    ring = KeyRing(file)
+    _, secret = file.add("desk", READ)
+    assert ring.find(secret)
+    whole = file.path.read_bytes()
+    file.path.unlink()
+    file.path.write_bytes(b"no database" * 1000)
+    with pytest.raises(NotReady, match=r"access\.db cannot be read"):
+        ring.find(secret)
+    file.path.unlink()
+    file.path.write_bytes(whole)
+    ring.hold_usable()
+    assert ring.find(secret)
+    ring.close()
+
+
+def test_listed_keys_are_valid_where_no_file_can_be_made(tmp_path: Path) -> None:
+    made = KeyFile(tmp_path)
+    _, secret = made.add("desk", READ)
+    with unwritable.folder() as folder:
+        listed = folder / "keys.jsonl"
+        listed.write_text(line_of(made.all()[0]) + "\n", "utf-8")
+        with unwritable.only_read(folder):
+            ring = KeyRing(KeyFile(folder), KeyList(listed))
+            assert ring.find(secret)
+            ring.close()
+            with pytest.raises(ConfigurationError):
+                KeyRing(KeyFile(folder))

@@ -480,3 +480,8 @@ def _doors(app: FastAPI) -> Iterator[Any]:
         if type(inner).__name__ == "Door":
             yield inner
         inner = getattr(inner, "app", None)
+
+
+def test_a_prefix_without_its_first_slash_is_one() -> None:
+    with constant_client(ROOT_PATH="faces") as client:
+        assert client.get("/faces/health").status_code == client.get("/health").status_code == 200

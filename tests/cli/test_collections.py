@@ -78,3 +78,70 @@ def test_a_collection_is_embedded_again_by_the_network_that_the_settings_name(
 def test_a_collection_that_is_not_there_is_not_embedded(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["collections", "migrate", "nobody", "--as", "again"]) == 1
     assert "there is no collection 'nobody'" in capsys.readouterr().err
+
+
+BAD_NAMES = ["Bad Name", "No!", "-x", "x" * 64, "é"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_no_copy_gets_a_name_that_the_api_refuses(data: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    other = data.parent / "other"
+    for words in (("move", "staff", "--to", str(other), f"--as={name}"), ("migrate", "staff", f"--as={name}")):
+        assert main(["collections", *words]) == 1
+        assert repr(name) in (said := capsys.readouterr().err) and "lower-case letters" in said
+    assert not other.exists()
+
+
+def test_a_collection_with_such_a_name_can_be_moved_and_deleted(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with opened(data / "galleries") as store:
+        store.create(new("Bad Name"))
+        store.enrol("Bad Name", many(unit(3), "x-"))
+    assert main(["collections", "move", "Bad Name", "--to", str(data)]) == 1
+    assert "--as" in capsys.readouterr().err
+    assert main(["collections", "move", "Bad Name", "--to", str(data), "--as", "good-name"]) == 0
+    assert main(["collections", "delete", "Bad Name"]) == 1
+    assert "3 persons with 3 faces: say --yes" in capsys.readouterr().err
+    assert main(["collections", "delete", "Bad Name", "--yes"]) == 0
+    assert main(["collections", "delete", "Bad Name", "--yes"]) == 1
+    with opened(data / "galleries") as store:
+        assert [c.name for c in store.collections()] == ["good-name", "staff"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "--at"),
+        ("compact", "--at"),
+        ("delete", "staff", "--yes", "--at"),
+        ("migrate", "staff", "--as", "x", "--at"),
+        ("move", "staff", "--to", "elsewhere", "--from"),
+    ],
+)
+def test_a_place_that_is_not_there_is_told_and_not_made(
+    data: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(data.parent)
+    assert main(["collections", *words, "tpyo"]) == 1
+    assert "there is no folder tpyo" in capsys.readouterr().err
+    assert main(["collections", *words, str(data / "galleries")]) == 1
+    assert "inside of one that has galleries" in capsys.readouterr().err
+    assert sorted(path.name for path in data.parent.iterdir()) == ["data"]
+
+
+@pytest.mark.parametrize("place", ["HTTP://milvus:19530", "http:/milvus:19530", "postgres://x/y"])
+def test_an_address_that_is_none_becomes_no_folder(
+    data: Path, place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(data.parent)
+    assert main(["collections", "move", "staff", "--to", place]) == 1
+    assert "no store's address" in capsys.readouterr().err
+    assert sorted(path.name for path in data.parent.iterdir()) == ["data"]
+
+
+def test_of_no_galleries_yet_the_list_is_empty_and_none_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    assert main(["collections", "list"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "" and "no collections yet" in told.err and not (tmp_path / "data").exists()

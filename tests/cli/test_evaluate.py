@@ -11,7 +11,7 @@ from tests.support import REPO
 from visage.__main__ import main
 from visage.calibration import Judged
 from visage.cli import plots
-from visage.cli.evaluate import Pair, evaluated, every_pair, judged, read_pairs, told
+from visage.cli.evaluate import Pair, _evaluated, evaluated, every_pair, judged, read_pairs, told
 from visage.errors import ConfigurationError
 
 HEAD = "imageA,imageB,same,idA,idB\n"
@@ -99,3 +99,17 @@ def test_the_command_on_real_pictures(
     assert report["model"].startswith("sface@") and report["roc_auc"] == 1
     assert report["unread"] == {"absent.jpg": "not found"} and report["pairs_left_out"] == 1
     assert (tmp_path / "plots" / "roc.png").is_file()
+
+
+def test_pictures_that_are_not_there_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"a{i}.jpg,b{i}.jpg,{i % 2},p{i},q{i}\n" for i in range(4))
+    pairs = file_of(tmp_path, HEAD + rows)
+    assert main(["evaluate", str(pairs), "--images", str(tmp_path / "wrong")]) == 1
+    told = capsys.readouterr().err
+    assert "none of the 8 pictures is in" in told and "wrong" in told and "a0.jpg, b0.jpg" in told and "3 more" in told
+
+
+def test_where_too_few_are_left_the_others_are_named() -> None:
+    failed = {"a": "not found", "b": "no face was found"}
+    with pytest.raises(ConfigurationError, match=r"2 pictures could not be used: a \(not found\), b \(no face"):
+        _evaluated([], {}, failed)

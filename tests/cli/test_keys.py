@@ -117,3 +117,25 @@ def test_without_its_audit_log_nothing_is_done(
     assert (status, out) == (1, "") and "AUDIT_LOG=" in err
     keys = json.loads(run(capsys, "list", "--json")[1])
     assert [(key["name"], key["revoked"]) for key in keys] == [("desk", None)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--collections", "No Such!"], "'No Such!' can be no collection's name"),
+        (["--collections", "staff,Guests"], "'Guests'"),
+        (["--collections", ","], "names none"),
+        (["--rate", "0"], "leave --rate out for any number"),
+        (["--rate", "0/min"], "leave --rate out for any number"),
+        (["--rate", "-5"], "a rate is a number"),
+    ],
+)
+def test_what_would_do_another_thing_than_it_says_is_refused(
+    data: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    status, out, err = run(capsys, "add", "desk", *words)
+    assert status == 1 and out == "" and said in err and not data.exists()
+
+
+def test_a_name_is_no_novel(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "add", "x" * 129)[0] == 1 and run(capsys, "add", "x" * 128)[0] == 0

@@ -105,6 +105,22 @@ def test_a_newer_archive_is_unpacked_anew(pack: Path) -> None:
     assert store.prepare(entry).sha256 != first.sha256
 
 
+@pytest.mark.parametrize("later", [5, -400 * 86_400])
+def test_another_archive_is_unpacked_anew_whatever_its_date(pack: Path, later: float) -> None:
+    """A copy that kept its date, or one that came after the clock was put right."""
+    archive = zipped(pack)
+    entry = read_catalogue(archive.parent)["buffalo_t.w_x"]
+    store = Store(Fetching(archive.parent), ["unstated"])
+    first = store.prepare(entry)
+    assert store.prepare(entry).sha256 == first.sha256
+    Embedder.of(16, seed=9).save(pack.parent / "other.onnx")
+    with zipfile.ZipFile(archive, "w") as out:
+        out.write(archive.parent / "other.onnx", "w_x.onnx")
+    os.utime(archive, (first.path.stat().st_mtime + later,) * 2)
+    second = store.prepare(entry)
+    assert second.sha256 != first.sha256 and store.prepare(entry).sha256 == second.sha256
+
+
 @pytest.mark.parametrize(("inside", "mean"), [(True, 0.0), (False, 127.5)])
 def test_a_recogniser_that_normalises_itself_is_fed_raw(tmp_path: Path, inside: bool, mean: float) -> None:
     folder = tmp_path / "mine"

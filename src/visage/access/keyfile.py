@@ -4,17 +4,22 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from visage.access.keys import Key, Scope, digest_of, new_id, new_secret, scopes_of
 from visage.errors import ConfigurationError
+from visage.locking import NoLocks, hold_locks
 
 FILE = "access.db"
 
 _BUSY_SECONDS = 5.0  # a writer waits so long for another; each is done in milliseconds
 _OWNER_ONLY = 0o600
+# Processes of one machine note a use within this of one another. What is later than that was noted by a clock that was
+# ahead, and tells nothing.
+_SKEW = 120.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY,
@@ -59,7 +64,7 @@ class KeyFile:
         """Every key, the oldest first, revoked ones too."""
         if not self.path.exists():
             return []
-        with self._opened() as db:
+        with self._opened() if self._is_writable() else self._only_read() as db:
             return list(read_keys(db))
 
     def valid(self, name_or_id: str) -> Key:
@@ -84,20 +89,45 @@ class KeyFile:
         with self._opened() as db:
             # It tells people something, and no answer hangs on it: it need not wait for the disk.
             db.execute("PRAGMA synchronous = OFF")
-            db.executemany("UPDATE keys SET used = max(coalesce(used, 0), ?) WHERE id = ?", _swapped(used))
+            db.executemany(
+                "UPDATE keys SET used = ? WHERE id = ? AND (used IS NULL OR used NOT BETWEEN ? AND ?)",
+                [(when, key, when, when + _SKEW) for key, when in used.items()],
+            )
 
     def make(self) -> None:
-        """The empty file, if there is none."""
+        """The empty file, if there is none. One that may only be read is read."""
+        if self.path.exists() and not self._is_writable():
+            self.all()
+            return
         with self._opened():
             pass
+
+    def _is_writable(self) -> bool:
+        """As far as rights and mounts tell; of SQLite's own files beside it as well."""
+        try:
+            mounted = os.statvfs(self.path).f_flag
+        except OSError:
+            return True  # that is told by whoever opens it
+        return not mounted & os.ST_RDONLY and all(
+            os.access(path, os.W_OK, effective_ids=True) for path in (self.path, self.path.parent)
+        )
+
+    @contextmanager
+    def _only_read(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(f"file:{quote(str(self.path))}?mode=ro", uri=True)) as db:
+                yield db
+        except sqlite3.Error as exc:
+            raise self._unusable(exc) from exc
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            hold_locks(self.path.parent)
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, _OWNER_ONLY))
             db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
-        except (OSError, sqlite3.Error) as exc:
+        except (OSError, sqlite3.Error, NoLocks) as exc:
             raise self._unusable(exc) from exc
         try:
             with db:
@@ -112,9 +142,16 @@ class KeyFile:
 
     def _unusable(self, exc: Exception) -> ConfigurationError:
         why = exc.strerror if isinstance(exc, OSError) else str(exc)
-        return ConfigurationError(
-            f"the keys' file DATA_DIR/{FILE} cannot be used: {why}; see DATA_DIR={self.path.parent}"
-        )
+        remedy = f"see DATA_DIR={self.path.parent}"
+        if is_damaged(exc):
+            remedy = f"restore {self.path} from a copy, or move it away and make keys anew"
+        return ConfigurationError(f"the keys' file DATA_DIR/{FILE} cannot be used: {why}; {remedy}")
+
+
+def is_damaged(exc: Exception) -> bool:
+    """Whether SQLite says that the file is no database, or a broken one, or one of something else."""
+    code = getattr(exc, "sqlite_errorcode", None) or 0
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 
 def read_keys(db: sqlite3.Connection) -> Iterator[Key]:
@@ -131,7 +168,3 @@ def _key(row: tuple[Any, ...]) -> Key:
     id_, name, digest, scopes, collections, rate, created, used, revoked = row
     reached = frozenset(collections.split(",")) if collections else frozenset[str]()
     return Key(id_, name, digest, scopes_of(scopes.split(",")), reached, rate, created, used, revoked)
-
-
-def _swapped(used: Mapping[str, float]) -> list[tuple[float, str]]:
-    return [(when, key) for key, when in used.items()]

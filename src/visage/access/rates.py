@@ -1,11 +1,14 @@
 """How many requests a minute a key may make: a token bucket a key, shared by all processes of a machine."""
 
 import fcntl
+import logging
 import os
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+log = logging.getLogger("visage.access")
 
 _SECOND = 1_000_000_000  # ns
 _MINUTE = 60 * _SECOND
@@ -22,24 +25,39 @@ class Buckets:
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._clock = clock
         self._open: dict[str, int] = {}
+        self._alone: dict[str, bytes] = {}  # where there can be no files
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            self._tell(exc)
 
     def take(self, key: str, rate: int) -> float:
         """Take one of `rate` (> 0) requests a minute: 0.0, or the seconds until there is one again."""
+        try:
+            return self._taken_of_file(key, rate)
+        except OSError as exc:
+            if not self._alone:
+                self._tell(exc)
+            full, wait = _taken(self._alone.get(key, b""), self._clock(), rate)
+            self._alone[key] = full
+            return wait
+
+    def _taken_of_file(self, key: str, rate: int) -> float:
         file = self._file(key)
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
-            now = self._clock()
-            full = _full_at(os.pread(file, _KEPT.size, 0), now) + _MINUTE // rate
-            if full > now + _MINUTE:
-                return (full - now - _MINUTE) / _SECOND
-            os.pwrite(file, _KEPT.pack(full), 0)
-            return 0.0
+            full, wait = _taken(os.pread(file, _KEPT.size, 0), self._clock(), rate)
+            if not wait:
+                os.pwrite(file, full, 0)
+            return wait
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+
+    def _tell(self, exc: OSError) -> None:
+        log.warning("the rates of keys are each process's own: DATA_DIR/rates cannot be used (%s)", exc.strerror)
 
     def close(self) -> None:
         while self._open:
@@ -49,6 +67,14 @@ class Buckets:
         if key not in self._open:
             self._open[key] = os.open(self._folder / key, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
         return self._open[key]
+
+
+def _taken(kept: bytes, now: int, rate: int) -> tuple[bytes, float]:
+    """What is to be kept from now on, and the seconds to be waited."""
+    full = _full_at(kept, now) + _MINUTE // rate
+    if full > now + _MINUTE:
+        return kept, (full - now - _MINUTE) / _SECOND
+    return _KEPT.pack(full), 0.0
 
 
 def _full_at(kept: bytes, now: int) -> int:

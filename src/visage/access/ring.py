@@ -1,14 +1,18 @@
 """The valid keys in memory, kept up with their file."""
 
 import hmac
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from visage.access.keyfile import KeyFile, read_keys
+from visage.access.keyfile import FILE, KeyFile, read_keys
 from visage.access.keylist import KeyList
 from visage.access.keys import Key, digest_of
+from visage.errors import ConfigurationError, NotReady
+
+log = logging.getLogger("visage.access")
 
 # Keys are found by the start of their digest and compared whole. Who tries secrets cannot steer the digest, so what
 # the first step's time gives away is of no use to them.
@@ -26,7 +30,12 @@ class KeyRing:
     """
 
     def __init__(self, file: KeyFile, listed: KeyList | None = None) -> None:
-        file.make()
+        try:
+            file.make()
+        except ConfigurationError as error:
+            if listed is None or file.path.exists():
+                raise
+            log.warning("%s; the keys of AUTH_KEYS_FILE are valid", error)
         self._listed = listed
         self._path = file.path
         self._db: sqlite3.Connection | None = None
@@ -45,13 +54,19 @@ class KeyRing:
         near = self._keys.get(digest[:_START], ())
         return next((key for key in near if hmac.compare_digest(key.digest, digest)), None)
 
+    def hold_usable(self) -> None:
+        """Raises NotReady."""
+        self._catch_up()
+
     def close(self) -> None:
         if self._db is not None:
             self._db.close()
             self._db = None
 
     def _catch_up(self) -> None:
-        """What takes longer to be written than is waited for is seen at a later request."""
+        """What takes longer to be written than is waited for is seen at a later request. Raises NotReady where the file
+        cannot be read: which keys were taken back nobody knows then.
+        """
         try:
             db = self._opened()
             version = db.execute("PRAGMA data_version").fetchone()[0] if db else 0
@@ -61,9 +76,15 @@ class KeyRing:
             if version != self._version:
                 self._keys = _by_start(valid_keys(list(read_keys(db)) if db else [], listed))
                 self._version = version
-        except sqlite3.OperationalError as exc:
-            if "locked" not in str(exc):
-                raise
+        except (sqlite3.Error, OSError) as exc:
+            if "locked" in str(exc):
+                return
+            self.close()
+            self._version = _UNREAD
+            log.error("the keys' file %s cannot be read: %s", self._path, exc)
+            why = exc.strerror if isinstance(exc, OSError) else exc
+            said = f"The keys' file DATA_DIR/{FILE} cannot be read ({why}): restore it from a copy"
+            raise NotReady(said, retry_after=10) from exc
 
     def _opened(self) -> sqlite3.Connection | None:
         """The file that is there now, which another may have taken the place of; None where there is none."""

@@ -86,6 +86,10 @@ class Gate(Protocol):
         """The answer was given."""
         ...
 
+    def hold_usable(self) -> None:
+        """Raises NotReady where nobody can be let in."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -100,6 +104,9 @@ class OpenGate:
 
     def left(self, key: Key | None, method: str, path: str, status: int, request_id: str) -> None:
         _audited(self._audit, need_of(method, path), key, method, path, status, request_id)
+
+    def hold_usable(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -117,6 +124,7 @@ class KeyGate:
         self._audit = audit
         self._metrics_public = metrics_public
         self._used: dict[str, float] = {}
+        self._unnoted = False
         self._noting: set[asyncio.Task[None]] = set()
 
     def admit(self, method: str, path: str, authorization: str) -> Key | None:
@@ -134,6 +142,9 @@ class KeyGate:
     def left(self, key: Key | None, method: str, path: str, status: int, request_id: str) -> None:
         need = need_of(method, path, metrics_public=self._metrics_public)
         _audited(self._audit, need, key, method, path, status, request_id)
+
+    def hold_usable(self) -> None:
+        self._ring.hold_usable()
 
     def close(self) -> None:
         self._ring.close()
@@ -155,11 +166,11 @@ class KeyGate:
 
     def _note(self, key: Key) -> None:
         """Remember when the key was used, now and then, off the event loop: no request waits for the disk."""
-        now = time.time()
-        if now - self._used.get(key.id, 0.0) < _NOTED_EVERY:
+        now = time.monotonic()
+        if now - self._used.get(key.id, -math.inf) < _NOTED_EVERY:
             return
         self._used[key.id] = now
-        task = asyncio.get_running_loop().create_task(self._write_used({key.id: now}))
+        task = asyncio.get_running_loop().create_task(self._write_used({key.id: time.time()}))
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
 
@@ -167,7 +178,11 @@ class KeyGate:
         try:
             await asyncio.to_thread(self._file.note_used, used)
         except ConfigurationError as error:  # it tells people something, and no answer hangs on it
-            log.warning("when keys were used is not noted: %s", error)
+            if not self._unnoted:
+                log.warning("when keys were used is not noted: %s", error)
+            self._unnoted = True
+        else:
+            self._unnoted = False
 
 
 def _hold(key: Key, need: Need) -> None:

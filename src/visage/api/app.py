@@ -160,8 +160,10 @@ def _add_middleware(app: FastAPI, state: State) -> None:
 
 async def _load(state: State, opener: Open, opened: Notify) -> None:
     try:
-        runtime, _ = await asyncio.gather(
-            asyncio.to_thread(opener, state.settings, state.metrics), state.galleries.warm_up()
+        runtime, _, _ = await asyncio.gather(
+            asyncio.to_thread(opener, state.settings, state.metrics),
+            state.galleries.warm_up(),
+            asyncio.to_thread(state.keys.look),
         )
     except VisageError as error:
         state.failure = error

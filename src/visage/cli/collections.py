@@ -1,4 +1,4 @@
-"""The galleries by hand: what there is, take what was deleted out of the files, carry one to another store."""
+"""The galleries by hand: what there is, delete one, take that out of the files, carry one to another store."""
 
 import argparse
 import logging
@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from visage.cli import table
 from visage.cli.beginning import began
 from visage.cli.offline import embedder
+from visage.errors import ConfigurationError
 from visage.galleries import open_galleries
 from visage.search.base import Store
 from visage.search.listing import every_collection
 from visage.search.migrating import migrate
 from visage.search.moving import move
+from visage.search.names import hold_collection
+from visage.search.places import hold_begun, is_begun
 from visage.settings import Settings
 
-ABOUT = "List, compact, move and migrate collections of faces."
+ABOUT = "List, compact, delete, move and migrate collections of faces."
 
 log = logging.getLogger("visage.collections")
 
@@ -33,7 +36,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         description="Leave no byte of what was deleted in the files; the service may run meanwhile.",
     )
     compacting.set_defaults(run_collections=_compact)
-    for command in (listing, compacting):
+    deleting = commands.add_parser(
+        "delete",
+        help="delete a collection with all that is in it",
+        description="Delete a collection with all that is in it, whatever it is called; the service may run meanwhile.",
+    )
+    deleting.set_defaults(run_collections=_delete)
+    deleting.add_argument("name")
+    deleting.add_argument("--yes", action="store_true", help="do it; without, what would be deleted is told")
+    for command in (listing, compacting, deleting):
         command.add_argument("--at", metavar="PLACE", help="a folder as DATA_DIR names one, or a store's address")
     moving = commands.add_parser(
         "move",
@@ -63,6 +74,9 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _list(given: argparse.Namespace, settings: Settings) -> int:
+    if given.at is None and not settings.milvus_uri and not is_begun(settings.galleries_place):
+        print(f"no collections yet: there are no galleries in DATA_DIR={settings.data_dir}", file=sys.stderr)
+        return 0
     with _opened(given.at, settings) as store:
         rows = [
             (c.name, c.recogniser.name, c.recogniser.dimension, c.precision, c.index, c.persons, c.faces)
@@ -78,8 +92,20 @@ def _compact(given: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _delete(given: argparse.Namespace, settings: Settings) -> int:
+    with _opened(given.at, settings) as store:
+        found = store.collection(given.name)
+        held = f"{found.persons} persons with {found.faces} faces"
+        if not given.yes:
+            raise ConfigurationError(f"{given.name} has {held}: say --yes to delete it with them")
+        store.drop(given.name)
+    print(f"{given.name} is deleted, with {held}; visage collections compact takes them out of the files")
+    return 0
+
+
 def _move(given: argparse.Namespace, settings: Settings) -> int:
-    with _opened(given.source, settings) as source, _opened(given.target, settings) as target:
+    hold_collection(given.new_name or given.name, "" if given.new_name else "; give the copy another one with --as")
+    with _opened(given.source, settings) as source, _opened(given.target, settings, made=True) as target:
         moved = move(source, target, given.name, new_name=given.new_name, told=_told)
     print(
         f"{given.new_name or given.name}: {moved.persons} persons with {moved.faces} faces are in {given.target}; "
@@ -89,6 +115,7 @@ def _move(given: argparse.Namespace, settings: Settings) -> int:
 
 
 def _migrate(given: argparse.Namespace, settings: Settings) -> int:
+    hold_collection(given.new_name)
     with _opened(given.at, settings) as store:
         store.collection(given.name)  # before networks are loaded for nothing
         with embedder(settings) as networks:
@@ -115,8 +142,10 @@ def _told(persons: int) -> None:
 
 
 @contextmanager
-def _opened(place: str | None, settings: Settings) -> Iterator[Store]:
-    """The settings' own where none is named."""
+def _opened(place: str | None, settings: Settings, *, made: bool = False) -> Iterator[Store]:
+    """The settings' own where none is named. `made`: where there is none. Raises ConfigurationError."""
+    if not made:
+        hold_begun(place or settings.galleries_place)
     store = open_galleries(settings, place)
     try:
         yield store

@@ -32,6 +32,7 @@ ABOUT = "Judge the recogniser on labelled pairs of pictures, and find its thresh
 log = logging.getLogger("visage.evaluate")
 
 _TOGETHER = 8  # pictures at a time
+_TOLD = 5  # pictures that are told by name
 _SECONDS = 600.0  # for so many
 
 
@@ -66,13 +67,44 @@ def run(given: argparse.Namespace) -> int:
         plots.needed()  # before the work: without the package there is nothing to wait for
     pairs = every_pair(read_pairs(given.pairs)) if given.every_pair else read_pairs(given.pairs)
     folder = given.images or given.pairs.parent
+    hold_pictures(pairs, folder)  # before networks are loaded for nothing
     vectors, failed, model = asyncio.run(_embedded(settings, pairs, folder, aligned=given.aligned))
     used = [pair for pair in pairs if pair.a in vectors and pair.b in vectors]
-    report = evaluated(used, vectors) | {"model": model, "unread": failed, "pairs_left_out": len(pairs) - len(used)}
+    report = _evaluated(used, vectors, failed)
+    report |= {"model": model, "unread": failed, "pairs_left_out": len(pairs) - len(used)}
     if given.plots is not None:
         plots.write(judged(used, vectors), report, given.plots)
     sys.stdout.write(json.dumps(report, indent=2) + "\n" if given.json else told(report))
     return 0
+
+
+def hold_pictures(pairs: Sequence[Pair], folder: Path) -> None:
+    """Raises ConfigurationError where none of the pictures is there."""
+    names = _names(pairs)
+    if not any((folder / name).is_file() for name in names):
+        raise ConfigurationError(
+            f"none of the {len(names)} pictures is in {folder}: {_first(names)}; --images names another folder"
+        )
+
+
+def _evaluated(pairs: Sequence[Pair], vectors: Mapping[str, Floats], failed: Mapping[str, str]) -> dict[str, Any]:
+    """Raises ConfigurationError, which says what pictures were left out."""
+    try:
+        return evaluated(pairs, vectors)
+    except ConfigurationError as error:
+        if not failed:
+            raise
+        left_out = _first([f"{name} ({why})" for name, why in failed.items()])
+        raise ConfigurationError(f"{error}; {len(failed)} pictures could not be used: {left_out}") from error
+
+
+def _names(pairs: Sequence[Pair]) -> list[str]:
+    return list(dict.fromkeys(name for pair in pairs for name in (pair.a, pair.b)))
+
+
+def _first(told: Sequence[str]) -> str:
+    more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+    return ", ".join(told[:_TOLD]) + more
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -109,7 +141,7 @@ async def _embedded(
     settings: Settings, pairs: Sequence[Pair], folder: Path, *, aligned: bool
 ) -> tuple[dict[str, Floats], dict[str, str], str]:
     """The vector of each picture's largest face, what was wrong with the others, and the networks' names."""
-    names = list(dict.fromkeys(name for pair in pairs for name in (pair.a, pair.b)))
+    names = _names(pairs)
     runtime = open_runtime(settings, Unwatched(), choose_engines(settings, prepare(settings)))
     try:
         model = runtime.networks.answering().get("rec")

@@ -14,9 +14,13 @@ from visage.access.keylist import line_of
 from visage.access.keys import SCOPES, Key, rate_of, scopes_of
 from visage.cli import table
 from visage.errors import ConfigurationError
+from visage.search.names import hold_collection
 from visage.settings import Settings
 
 ABOUT = "Add, list, export and revoke the keys that AUTH=keys asks for."
+
+
+_LONGEST = 128  # characters of a key's name
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,14 +68,21 @@ def _told(audit: Audit, what: str, key: Key) -> None:
 
 def _add(given: argparse.Namespace) -> int:
     name = given.name.strip()
-    if not name or not name.isprintable():
-        raise ConfigurationError("a key needs a name of printable characters, which says what it is for")
-    scopes, rate = scopes_of(_words(given.scopes)), rate_of(given.rate)
+    if not name or not name.isprintable() or len(name) > _LONGEST:
+        raise ConfigurationError(
+            f"a key needs a name of 1 to {_LONGEST} printable characters, which says what it is for"
+        )
+    scopes, rate = scopes_of(_words(given.scopes)), _rate_of(given.rate)
+    collections = _words(given.collections)
+    for collection in collections:
+        hold_collection(collection)
+    if given.collections and not collections:
+        raise ConfigurationError(f"--collections {given.collections!r} names none; leave it out for all of them")
     settings = Settings.load()[0]
     file = _file(settings)
     file.make()  # the audit log may be in its folder
     audit = _audit(settings)
-    key, secret = file.add(name, scopes, collections=frozenset(_words(given.collections)), rate=rate)
+    key, secret = file.add(name, scopes, collections=frozenset(collections), rate=rate)
     _told(audit, "add", key)
     print(secret)
     print(
@@ -108,6 +119,16 @@ def _revoke(given: argparse.Namespace) -> int:
     _told(audit, "revoke", key)
     print(f"{key.id} ({key.name}) is revoked")
     return 0
+
+
+def _rate_of(text: str) -> int:
+    """Nought is any number in files of keys; whoever types it may mean the opposite. Raises ConfigurationError."""
+    rate = rate_of(text)
+    if text.strip() and not rate:
+        raise ConfigurationError(
+            f"--rate {text}: a key that may ask nothing is none; give 1/min or more, or leave --rate out for any number"
+        )
+    return rate
 
 
 def _words(text: str) -> list[str]:

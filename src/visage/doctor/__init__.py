@@ -23,6 +23,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from machine.scratch()
     yield from _guarded("models folder", partial(networks.folder, settings.models_dir))
     yield from _guarded("data folder", partial(galleries.data, settings.data_dir))
+    yield from _guarded("galleries", partial(galleries.stored, settings))
     catalogue = None
     try:
         catalogue = read_catalogue(settings.models_dir)

@@ -8,7 +8,9 @@ Verdict = Literal["good", "doubtful", "bad"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """bad: a start would fail. `remedy` is empty where nothing is to be done, or where `what` says it."""
+    """bad: a start would fail, or the service never be ready. `remedy` is empty where nothing is to be done, or where
+    `what` says it.
+    """
 
     about: str
     verdict: Verdict

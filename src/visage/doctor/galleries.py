@@ -3,25 +3,30 @@
 import os
 import shutil
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from visage.access.keyfile import FILE, KeyFile
 from visage.access.keylist import KeyList
 from visage.access.keys import Key
 from visage.access.ring import valid_keys
 from visage.doctor.finding import Finding, amount
-from visage.errors import ConfigurationError
+from visage.doctor.shares import known_of
+from visage.errors import ConfigurationError, StoreUnavailable
+from visage.locking import NoLocks, hold_locks
+from visage.search.folder import FILE as GALLERIES
+from visage.search.folder import FOLDER, is_begun
 from visage.settings import Settings
 
 _INSTALL = "pip install visage[milvus]"
 _WAIT = 2.0  # seconds for a server to take a connection
 
+ANSWERS = "idempotency.db"
 _MOUNTS = Path("/proc/self/mountinfo")
-# Where locks of one machine are not seen by the next, and memory that files are mapped into is not shared.
-_SHARES = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.s3fs"})
 
 
 def data(folder: Path) -> Iterator[Finding]:
@@ -30,15 +35,52 @@ def data(folder: Path) -> Iterator[Finding]:
         there = there.parent
     if not (there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK)):
         remedy = f"set DATA_DIR, or give uid {os.getuid()} the right to write there; only galleries and keys need it"
-        yield Finding("data folder", "doubtful", f"{folder} may not be written", remedy)
+        what = (
+            f"{folder} may not be written: what is enrolled there can be searched, nothing can be enrolled or deleted"
+        )
+        yield Finding("data folder", "doubtful", what, remedy)
+        return
+    try:
+        if there == folder:
+            hold_locks(folder)
+    except NoLocks as reason:
+        yield Finding("data folder", "bad", f"{folder} cannot hold galleries and keys: {reason}")
         return
     kind = _kind(there.resolve())
-    if kind in _SHARES:
-        remedy = "a local disk: SQLite's locks do not hold on network shares"
-        yield Finding("data folder", "doubtful", f"{folder} is on {kind}", remedy)
+    if against := known_of(kind):
+        yield Finding("data folder", "doubtful", f"{folder} is on {kind}: {against}", "use a disk of this machine")
     else:
         made = "" if folder.is_dir() else " will be made,"
         yield Finding("data folder", "good", f"{folder},{made} {amount(shutil.disk_usage(there).free)} free")
+
+
+def stored(settings: Settings) -> Iterator[Finding]:
+    """Whether what is kept can be used, as far as a start sees that; nothing is made or changed."""
+    where = settings.data_dir / FOLDER
+    if settings.milvus_uri is None and is_begun(where):
+        from visage.search.embedded.database import look  # takes a while to load: only where there is something
+
+        try:
+            look(where)
+        except StoreUnavailable as error:
+            yield Finding("galleries", "bad" if error.lasting else "doubtful", f"in {where}: {error}")
+        else:
+            yield Finding("galleries", "good", f"{amount((where / GALLERIES).stat().st_size)} in {where / GALLERIES}")
+    yield from _answers(settings.data_dir / ANSWERS)
+
+
+def _answers(file: Path) -> Iterator[Finding]:
+    """Those that are kept for idempotency keys."""
+    if not file.exists():
+        return
+    log = file.with_name(f"{file.name}-wal")
+    how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?{how}", uri=True)) as database:
+            database.execute("SELECT count(*) FROM answers").fetchone()
+    except sqlite3.Error as exc:
+        remedy = "stop the service and delete it: repeated writes of the last day are then answered as new ones"
+        yield Finding("idempotency keys", "doubtful", f"{file} cannot be used: {exc}", remedy)
 
 
 def milvus(settings: Settings) -> Iterator[Finding]:

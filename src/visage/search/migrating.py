@@ -9,6 +9,7 @@ from visage.faces import Floats
 from visage.search.base import Enrolment, NewCollection, NewFace, Person, Question, Recogniser, Store
 from visage.search.listing import every_collection
 from visage.search.moving import copied, people_of, spread_out
+from visage.search.names import hold_collection
 
 _TOGETHER = 50  # persons
 
@@ -42,9 +43,10 @@ def migrate(
     """Make `new_name`, of everybody in `name`, with vectors of `recogniser`. The original stays as it is, and what was
     interrupted is gone on with. `told` is called with the number of persons that are done.
 
-    Raises SearchError where no crop was kept, where the names are one, where a collection of another recogniser has
-    `new_name`, and where the outcome does not hold.
+    Raises SearchError for a new name that is none, where no crop was kept, where the names are one, where a
+    collection of another recogniser has `new_name`, and where the outcome does not hold.
     """
+    hold_collection(new_name)
     old = store.collection(name)
     if new_name == name:
         raise SearchError(f"{name!r} stays as it is: give the new collection another name")

@@ -22,6 +22,7 @@ from visage.search.base import (
     StoredFace,
 )
 from visage.search.listing import every_collection
+from visage.search.names import hold_collection
 
 _TOGETHER = 500
 _NOBODY: tuple[str | None, Iterator[tuple[Person, StoredFace, Floats]]] = (None, iter(()))
@@ -54,9 +55,10 @@ def move(
     """Copy a collection with persons, faces, crops, metadata and the times at which they were made, and hold the copy
     against the original. `told` is called with the number of persons that have been copied.
 
-    What an interrupted move left is gone on with: nothing is made twice. Raises SearchError where a collection
-    of another recogniser has the name, and where the copy differs.
+    What an interrupted move left is gone on with: nothing is made twice. Raises SearchError for a name that is none,
+    where a collection of another recogniser has the name, and where the copy differs.
     """
+    hold_collection(new_name or name, "" if new_name else "; give the copy another one")
     old, to = source.collection(name), new_name or name
     wanted = NewCollection(
         to,

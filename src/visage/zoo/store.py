@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,7 +164,7 @@ class Store:
             log.warning("%s: %s is not what was fetched; fetching it anew", entry.name, found.path)
             return None
         place = next((p for p in entry.sources if str(source(p, self.fetching)) == note["from"]), None)
-        if isinstance(place, LocalFile) and _newer(self.folder / place.path, found.path):
+        if isinstance(place, LocalFile) and _is_another(self.folder / place.path, note, found.path):
             return None
         if expected(entry, place) is not None:
             log.info("%s: the catalogue has another hash than it had; fetching it anew", entry.name)
@@ -190,9 +190,10 @@ class Store:
 
     def _fetch_from(self, entry: Entry, place: Place, origin: ModelSource, raw: Path) -> Prepared:
         started = time.monotonic()
+        state = _state(self.folder / place.path) if isinstance(place, LocalFile) else None
         sha256 = self._brought(entry, place, origin, raw)
         verified = agrees(raw, sha256, entry)
-        path = self._appear(raw, self.path(entry.name), {"sha256": sha256, "from": str(origin)})
+        path = self._appear(raw, self.path(entry.name), {"sha256": sha256, "from": str(origin), "state": state})
         megabytes, seconds = path.stat().st_size / 1e6, time.monotonic() - started
         log.info("%s fetched from %s: %.1f MB, %.1f s", entry.name, origin, megabytes, seconds)
         if not verified:
@@ -308,8 +309,22 @@ def _rewritten(entry: Entry, source_file: Path, target: Path) -> bool:
     return bool(entry.graph_rewrites()) and prepare_graph(entry, source_file, target)
 
 
-def _newer(archive: Path, extracted: Path) -> bool:
-    return archive.is_file() and archive.stat().st_mtime > extracted.stat().st_mtime
+def _is_another(archive: Path, note: Mapping[str, Any], extracted: Path) -> bool:
+    """Whether it is not the one that the file was taken out of. Which of two is newer their dates alone do not tell:
+    a copy may keep its date, and a clock may have been ahead.
+    """
+    state = _state(archive)
+    if state is not None and note.get("state") is not None:
+        return bool(state != note["state"])
+    return state is not None and archive.stat().st_mtime > extracted.stat().st_mtime
+
+
+def _state(file: Path) -> list[int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _told(entry: Entry) -> str:

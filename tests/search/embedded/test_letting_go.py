@@ -92,7 +92,7 @@ def test_a_graph_forgets_who_was_deleted(tmp_path: Path) -> None:
         kept.create(new(index="hnsw"))
         kept.enrol("staff", many(vectors))
         assert ids(other, vectors[5], top=1) == ["p5"]
-        (searched,) = other._searched.values()
+        ((_, searched),) = other._searched.items()
         assert searched.graph is not None and len(searched.graph) == 500
         for i in range(30):
             kept.forget("staff", f"p{i}")

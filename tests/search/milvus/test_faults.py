@@ -216,6 +216,15 @@ def test_a_collection_that_is_half_made_or_half_dropped_is_not_there_and_makes_r
     assert [c.name for c in store.collections()] == ["staff"]
     with pytest.raises(StoreUnavailable, match="another process is making 'half'"):
         store.create(new("half"))
+    now = galleries.time.time()
+    with monkeypatch.context() as clock:  # it was ahead by a year when the other broke off
+        clock.setattr(galleries.time, "time", lambda: now - 365 * 86_400.0)
+        assert store.create(new("half")).faces == 0
+        store.drop("half")
+    mend = fails_at(server, "create_collection", after=1)
+    with pytest.raises(StoreUnavailable):
+        store.create(new("half"))
+    mend()
     monkeypatch.setattr(galleries, "_GIVEN_UP", -1.0)
     assert store.create(new("half")).faces == 0
     mend = fails_at(server, "drop_collection", after=1)

@@ -36,10 +36,16 @@ async def health(request: Request) -> Response:
 
 
 @router.get("/ready", summary="Can requests be answered?", responses=declared(503))
-async def ready(request: Request) -> dict[str, str]:
-    """200 once every network is loaded, self-tested and warm; 503 before, and after a device was lost."""
-    state_of(request).ready()
-    return {"status": "ready"}
+async def ready(request: Request) -> dict[str, Any]:
+    """200 once every network is loaded, self-tested and warm; 503 before, after a device was lost, and where galleries
+    or keys are kept that cannot be used. `warnings`, if any: nothing can be written, or what was may not last.
+    """
+    state = state_of(request)
+    state.ready()
+    state.gate.hold_usable()
+    await state.galleries.hold_usable()
+    warnings = [said for said in (await state.galleries.warning(), state.keys.warning) if said]
+    return {"status": "ready", "warnings": warnings} if warnings else {"status": "ready"}
 
 
 @router.get("/info", summary="Settings and networks")

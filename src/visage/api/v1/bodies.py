@@ -16,6 +16,7 @@ from visage.images.fetching import Encoded, ImageSource, Raw, source_of
 from visage.options import ExtractOptions
 from visage.quality import Mode
 from visage.search.base import Index, Precision
+from visage.search.names import COLLECTION, ID
 from visage.settings import Settings
 
 F = TypeVar("F", bound=BaseModel)
@@ -28,8 +29,6 @@ _MOST_TEXT = 2000  # characters
 _MOST_ADDRESS = 8192
 _MOST_MOMENT = 40
 
-COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # a collection's name
-ID = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"  # a person's, a face's
 CollectionName = Annotated[str, Field(pattern=COLLECTION)]
 Id = Annotated[str, Field(pattern=ID)]
 

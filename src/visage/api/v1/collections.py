@@ -14,7 +14,7 @@ from visage.api.prefix import prefix_of
 from visage.api.refusals import declared
 from visage.api.state import State, state_of
 from visage.api.v1 import answers, documents, schemas
-from visage.api.v1.bodies import COLLECTION, CollectionBody, CollectionChange
+from visage.api.v1.bodies import CollectionBody, CollectionChange
 from visage.api.v1.cursors import page, read_cursor
 from visage.api.v1.fields import StrictRoute
 from visage.api.v1.recognisers import recogniser_of
@@ -22,6 +22,7 @@ from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, CollectionMissing
 from visage.search.base import Collection, NewCollection, Store
 from visage.search.identity import described
+from visage.search.names import COLLECTION
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ from visage.api.refusals import declared
 from visage.api.state import state_of
 from visage.api.v1 import answers, documents, enrolment, schemas
 from visage.api.v1.bodies import (
-    ID,
     FaceFields,
     FacesBody,
     PersonBody,
@@ -31,6 +30,7 @@ from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, FaceMissing, PersonMissing
 from visage.images.fetching import ImageSource
 from visage.search.base import Collection, NewPerson, Person, PersonIs, Store, StoredFace
+from visage.search.names import ID
 
 router = APIRouter(prefix="/v1", tags=["v1: persons"], route_class=StrictRoute)
 

@@ -1,17 +1,21 @@
-"""The truth: one SQLite file. Its tables, its connections, and plain words for what it refuses."""
+"""The truth: one SQLite file. Its tables and its connections."""
 
-import logging
 import queue
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
-from visage.errors import StoreUnavailable
+from filelock import FileLock
 
-log = logging.getLogger(__name__)
-
-FILE = "galleries.sqlite"
+from visage.locking import hold_locks
+from visage.search.embedded.faults import Unsound, in_the_way, told
+from visage.search.embedded.segment import sync_folder
+from visage.search.embedded.soundness import hold_writable, missing_tables
+from visage.search.embedded.views import OPEN, View, connect_to_read, view_from_outside, view_of
+from visage.search.folder import FILE, is_there, is_writable, made_of_it
 
 # What is waited for another process's commit, or its VACUUM of a million vectors, before a write is given up.
 _BUSY_SECONDS = 30.0
@@ -54,9 +58,54 @@ CREATE TABLE IF NOT EXISTS segments (
 
 
 def create(folder: Path) -> None:
-    """Make the folder and the tables where they are not there. Raises StoreUnavailable."""
+    """Make the folder and the tables where they are not there, and hold what is there against what it must be. Where
+    nothing may be written nothing is made. Raises StoreUnavailable.
+    """
     with told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        if is_writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            hold_locks(folder)
+            if not is_there(folder):
+                _make(folder)
+        _complete(folder)
+
+
+def check(folder: Path) -> None:
+    """Whether the database can be used, as far as that is seen at once; nothing is made. Raises StoreUnavailable."""
+    with told(folder):
+        view = view_of(folder)
+        if view == OPEN:
+            hold_locks(folder)
+        if is_there(folder):
+            _look(folder)
+
+
+def look(folder: Path) -> None:
+    """As `check`, from outside: the database is not opened for writing. Raises StoreUnavailable."""
+    with told(folder):
+        if is_there(folder):
+            _look(folder, view_from_outside(folder))
+        else:
+            _hold_nothing_left(folder)
+
+
+def _look(folder: Path, view: View | None = None) -> set[str]:
+    """The tables that are missing."""
+    if said := in_the_way(folder):
+        raise Unsound(said)
+    view = view or view_of(folder)
+    connection = _connected(folder, view)
+    try:
+        missing = missing_tables(connection, folder, _SCHEMA)
+        if view == OPEN and not missing:
+            hold_writable(connection)
+        return missing
+    finally:
+        connection.close()
+
+
+def _complete(folder: Path) -> None:
+    if is_there(folder) and _look(folder) and is_writable(folder):
         connection = connect(folder)
         try:
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
@@ -64,41 +113,61 @@ def create(folder: Path) -> None:
             connection.close()
 
 
+def _make(folder: Path) -> None:
+    """Under another name first: a file of this name is never empty, unless something happened to it."""
+    with FileLock(folder / "upkeep.lock", timeout=_BUSY_SECONDS):
+        if is_there(folder):
+            return
+        _hold_nothing_left(folder)
+        unfinished = folder / f"{uuid.uuid4().hex}.unfinished"
+        connection = sqlite3.connect(unfinished, isolation_level=None)
+        try:
+            _set_up(connection)
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        finally:
+            connection.close()
+        unfinished.rename(folder / FILE)
+        sync_folder(folder)
+
+
+def _hold_nothing_left(folder: Path) -> None:
+    if left := made_of_it(folder):
+        raise Unsound(
+            f"{FILE} is missing, though {left[0]} of it is there: restore it from a copy, or delete all that is in its "
+            "folder to begin anew"
+        )
+
+
 def connect(folder: Path) -> sqlite3.Connection:
     """A connection that commits to the disk (`synchronous=FULL`: the WAL is synced at every commit) and overwrites
     what it deletes. Without a transaction of Python's own: BEGIN is written where one begins.
     """
     connection = sqlite3.connect(
-        folder / FILE, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
+        f"file:{quote(str(folder / FILE))}?mode=rw",  # what is not there is made by `create` alone
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
     )
+    try:
+        _set_up(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA page_size = {_PAGE}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")
-    return connection
 
 
-@contextmanager
-def told(folder: Path) -> Iterator[None]:
-    """What SQLite and the disk refuse, as StoreUnavailable with the remedy."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as exc:
-        log.warning("galleries in %s: %s", folder, exc)
-        raise StoreUnavailable(f"the galleries cannot be used: {_remedy(exc)}", retry_after=2) from exc
-
-
-def _remedy(exc: Exception) -> str:
-    said = str(exc).lower()
-    if "locked" in said or "busy" in said:
-        return "another process is writing for long; try again"
-    if "full" in said or "no space" in said:
-        return "the disk is full; make room"
-    if "readonly" in said or "read-only" in said or "unable to open" in said or isinstance(exc, PermissionError):
-        return "their folder cannot be written to; see DATA_DIR"
-    if "malformed" in said or "not a database" in said:
-        return "their file is damaged; restore it from a copy"
-    return "the disk or the database failed; the log has the reason"
+def _connected(folder: Path, view: View) -> sqlite3.Connection:
+    """For reading, by what may be done there."""
+    return connect(folder) if view == OPEN else connect_to_read(folder, view, _SCHEMA)
 
 
 class Readers:
@@ -106,24 +175,33 @@ class Readers:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[tuple[sqlite3.Connection, View]] = queue.SimpleQueue()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One state of everything, that of the moment of the first query. Raises StoreUnavailable."""
         with told(self._folder):
-            try:
-                connection = self._idle.get_nowait()
-            except queue.Empty:
-                connection = connect(self._folder)
+            connection, view = self._taken()
             try:
                 connection.execute("BEGIN")
                 yield connection
             finally:
                 if connection.in_transaction:
                     connection.rollback()
-                self._idle.put(connection)
+                self._idle.put((connection, view))
 
     def close(self) -> None:
         while not self._idle.empty():
-            self._idle.get_nowait().close()
+            self._idle.get_nowait()[0].close()
+
+    def _taken(self) -> tuple[sqlite3.Connection, View]:
+        """What was opened where nothing may be written follows nobody: it is closed when something is another."""
+        while True:
+            try:
+                connection, view = self._idle.get_nowait()
+            except queue.Empty:
+                view = view_of(self._folder)
+                return _connected(self._folder, view), view
+            if view == OPEN or view == view_of(self._folder):
+                return connection, view
+            connection.close()

@@ -21,6 +21,7 @@ from visage.search.embedded.segment import Rows
 _NEIGHBOURS = 32
 _BUILD = 100
 _LEAST_WIDTH = 64
+_LINK_BYTES = 4
 _CHUNK = 8192
 
 # So many rows may be added while a question is answered, in the transaction that it is asked in; more are outside.
@@ -51,6 +52,7 @@ class Graph:
 
     def __init__(self, dimension: int) -> None:
         self._faiss = faiss()
+        self._dimension = dimension
         self._lock = threading.Lock()
         self._index = self._faiss.IndexHNSWFlat(dimension, _NEIGHBOURS, self._faiss.METRIC_INNER_PRODUCT)
         self._index.hnsw.efConstruction = _BUILD
@@ -60,6 +62,11 @@ class Graph:
     def __len__(self) -> int:
         """Nodes, with those of faces that are gone."""
         return len(self._keys)
+
+    @property
+    def bytes(self) -> int:
+        """What its nodes take: their vectors, ways to their neighbours (twice as many on the lowest level) and keys."""
+        return len(self) * (4 * self._dimension + 2 * _NEIGHBOURS * _LINK_BYTES + self._keys.itemsize)
 
     def is_worn(self, faces: int) -> bool:
         """Whether so many of the nodes are not among the `faces` that there are that a new graph is better."""

@@ -31,6 +31,7 @@ class Masks:
     """Those of one collection."""
 
     def __init__(self) -> None:
+        self.bytes = 0  # about
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
@@ -55,6 +56,7 @@ class Masks:
                 allowed[[key for key, _ in found]] = [holds for _, holds in found]
                 kept.allowed = allowed
             kept.version = max(kept.version, state.version)
+            self.bytes = sum(len(one.allowed) for one in self._kept.values())
             return kept.allowed
 
     def _find(self, where: Metadata) -> _Kept:

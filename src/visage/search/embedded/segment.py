@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from visage.faces import Floats
 from visage.search.base import Precision
+from visage.search.folder import SEGMENT
 
-SUFFIX = ".rows"
+SUFFIX = SEGMENT
 
 _MAGIC = "visage rows 1"
 _PAGE = 4096

@@ -2,11 +2,9 @@
 
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,9 +27,8 @@ from visage.search.base import (
 from visage.search.embedded import database
 from visage.search.embedded.enrolling import enrol
 from visage.search.embedded.exporting import exported
-from visage.search.embedded.graph import MOST_ADDED, Graph, Growing, faiss
-from visage.search.embedded.image import Behind, Image
-from visage.search.embedded.masks import Masks
+from visage.search.embedded.graph import MOST_ADDED, Growing, faiss
+from visage.search.embedded.image import Behind
 from visage.search.embedded.ranking import Asked, Best, Ranker
 from visage.search.embedded.records import (
     FACE,
@@ -47,30 +44,25 @@ from visage.search.embedded.records import (
     person_of,
     states,
 )
+from visage.search.embedded.searched import Searched, Several, Use
 from visage.search.embedded.searching import asked_of, matches, nearest
 from visage.search.embedded.segment import Rows, Unreadable
 from visage.search.embedded.upkeep import Upkeep
 from visage.search.embedded.writer import Writer
 from visage.search.expecting import hold_recogniser
 from visage.search.filters import parse
+from visage.search.folder import is_writable
 from visage.search.unit import hold_unit
 
 T = TypeVar("T")
 
 # A state is overtaken while it is read, or a segment replaced; seldom twice, never so often.
 _TRIES = 20
+# What a process holds by itself of the collections that it searches, unless told otherwise: bytes.
+_MEMORY = 512 * 2**20
 _EXPORTED_AT_ONCE = 512  # faces: a megabyte of vectors
 # In `removed`: it was no face that went, but a person without any, or a collection.
 _NO_FACE = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Searched:
-    """What a process knows of a collection that it searches."""
-
-    image: Image
-    masks: Masks = field(default_factory=Masks)
-    graph: Graph | None = None
 
 
 class EmbeddedStore:
@@ -78,6 +70,7 @@ class EmbeddedStore:
 
     `rescore`: int8 collections weigh the best again with the float32 vectors. `compact_after`: seconds after which
     deletions are compacted by themselves; None: only by `compact`. `threads`: that search, as many as there are cores.
+    `memory`: bytes that this process holds of collections for searching; see `searched.Several`.
     """
 
     def __init__(
@@ -87,6 +80,7 @@ class EmbeddedStore:
         rescore: bool = True,
         compact_after: float | None = 120.0,
         threads: int | None = None,
+        memory: int = _MEMORY,
     ) -> None:
         database.create(folder)
         self._folder = folder
@@ -94,13 +88,16 @@ class EmbeddedStore:
         self._readers = database.Readers(folder)
         self._writer = Writer(folder)
         self._ranker = Ranker(threads)
-        self._searched: dict[int, _Searched] = {}
-        self._lock = threading.Lock()
+        self._searched = Several(folder, memory)
         self._upkeep = Upkeep(folder, self._readers, self._writer, compact_after, self._let_go)
 
     def warm_up(self) -> None:
         """Make the first search as quick as the second: the kernels are compiled once for an installation."""
         self._ranker.warm_up()
+
+    def check(self) -> None:
+        """Whether the database can be used, as far as that is seen at once. Raises StoreUnavailable."""
+        database.check(self._folder)
 
     def create(self, new: NewCollection, /) -> Collection:
         if new.index == "hnsw":
@@ -154,8 +151,7 @@ class EmbeddedStore:
             return state.key
 
         key = self._write(name, work)  # not under the lock: another process may be writing for long
-        with self._lock:
-            self._searched.pop(key, None)
+        self._searched.drop(key)
 
     def enrol(
         self, name: str, enrolments: Sequence[Enrolment], /, *, expected: Recogniser | None = None
@@ -255,21 +251,30 @@ class EmbeddedStore:
         self, name: str, probes: Floats, question: Question, /, *, expected: Recogniser | None = None
     ) -> list[list[Match]]:
         hold_top(question)
+        with self._searched.using() as use:
+            return self._search(name, probes, question, expected, use)
+
+    def _search(
+        self, name: str, probes: Floats, question: Question, expected: Recogniser | None, use: Use
+    ) -> list[list[Match]]:
+        by_files = True
         for _ in range(_TRIES):
             try:
                 with self._reading(name) as (connection, state):
                     hold_recogniser(name, state.collection.recogniser, expected)
                     hold_unit("a probe", probes, state.collection.recogniser.dimension)
-                    searched = self._searched_of(state)
-                    parts, version = searched.image.at(connection, state)
+                    searched = use.of(state.key)
+                    parts, version = searched.image.at(connection, state, by_files=by_files)
                     if version == state.version:
                         allowed = searched.masks.allowed(connection, state, question.where)
                         asked = asked_of(np.ascontiguousarray(probes, np.float32), question, allowed)
                         return matches(connection, self._best(connection, state, searched, parts, asked))
-            except Behind:
-                self._upkeep.fold(name, at_once=True)
-            except Unreadable:
-                self._upkeep.mend(name)
+            except (Behind, Unreadable) as reason:
+                by_files = is_writable(self._folder)
+                if by_files and isinstance(reason, Behind):
+                    self._upkeep.fold(name, at_once=True)
+                elif by_files:
+                    self._upkeep.mend(name)
             except Growing as growing:
                 growing.graph.add(growing.parts)
         raise StoreUnavailable(f"{name!r} changes faster than it can be searched; try again")
@@ -300,8 +305,7 @@ class EmbeddedStore:
         self._writer.close()
         self._readers.close()
         self._ranker.close()
-        with self._lock:
-            self._searched.clear()
+        self._searched.clear()
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[tuple[sqlite3.Connection, State]]:
@@ -311,39 +315,35 @@ class EmbeddedStore:
     def _write(self, name: str, work: Callable[[sqlite3.Connection, State], T]) -> T:
         return self._writer.do(lambda connection: work(connection, find(connection, name)))
 
-    def _searched_of(self, state: State) -> _Searched:
-        with self._lock:
-            if state.key not in self._searched:
-                self._searched[state.key] = _Searched(Image(self._folder, state.key))
-            return self._searched[state.key]
-
     def _best(
-        self, connection: sqlite3.Connection, state: State, searched: _Searched, parts: list[Rows], asked: Asked
+        self, connection: sqlite3.Connection, state: State, searched: Searched, parts: list[Rows], asked: Asked
     ) -> Best:
         if state.collection.index == "exact":
             return nearest(connection, state, self._ranker, parts, asked, rescore=self._rescore)
-        with self._lock:
-            if searched.graph is None:
-                searched.graph = Graph(state.collection.recogniser.dimension)
-            graph = searched.graph
+        graph = self._searched.graph_of(searched, state.collection.recogniser.dimension)
         if graph.lacks(parts) > MOST_ADDED:
             raise Growing(graph, parts)
         return graph.nearest(parts, asked)
 
     def _let_go(self) -> None:
         """Of what other processes have dropped, deleted or compacted, where nobody here searches and so finds out."""
-        if not self._searched:
+        held = dict(self._searched.items())
+        if not held:
             return
         with self._readers.reading() as connection:
-            there = {state.key: state for state in states(connection)}
-        with self._lock:
-            for key in self._searched.keys() - there.keys():
-                del self._searched[key]
-            kept = list(self._searched.items())
-        for key, searched in kept:
-            searched.image.let_go(there[key].epoch)
+            rows = connection.execute(
+                "SELECT key, epoch, faces FROM collections WHERE key IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(held)),),
+            ).fetchall()
+        there = {key: (epoch, faces) for key, epoch, faces in rows}
+        for key, searched in held.items():
+            if key not in there:
+                self._searched.drop(key)
+                continue
+            epoch, faces = there[key]
+            searched.image.let_go(epoch)
             graph = searched.graph  # another thread may let go of it, too
-            if graph is not None and graph.is_worn(there[key].collection.faces):
+            if graph is not None and graph.is_worn(faces):
                 searched.graph = None
 
 

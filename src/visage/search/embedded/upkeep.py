@@ -13,8 +13,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from visage.errors import StoreUnavailable, VisageError
-from visage.search.embedded.database import Readers, told
+from visage.search.embedded.database import Readers
+from visage.search.embedded.faults import told
 from visage.search.embedded.image import most_in_memory
+from visage.search.embedded.pending import Pending
 from visage.search.embedded.records import (
     Segment,
     State,
@@ -28,6 +30,7 @@ from visage.search.embedded.records import (
 )
 from visage.search.embedded.segment import SUFFIX, Rows, Unreadable, open_rows, write
 from visage.search.embedded.writer import Writer
+from visage.search.folder import is_writable
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class Upkeep:
         self._folder = folder
         self._readers = readers
         self._writer = writer
-        self._compact_after = compact_after
+        self._pending = None if compact_after is None else Pending(compact_after)
         self._let_go = let_go
         self._alone = folder / "upkeep.lock"
         self._asked = threading.Event()
@@ -248,6 +251,8 @@ class Upkeep:
     def _look(self) -> None:
         try:
             self._let_go()
+            if not is_writable(self._folder):
+                return
             if self._somewhere_many():
                 self.fold()
             if self._due():
@@ -266,11 +271,11 @@ class Upkeep:
         return any(faces - packed + removed > most_in_memory(faces) for faces, packed, removed in rows)
 
     def _due(self) -> bool:
-        if self._compact_after is None or time.monotonic() < self._not_before:
+        if self._pending is None:
             return False
-        with self._readers.reading() as connection:
-            first = connection.execute("SELECT min(at) FROM removed").fetchone()[0]
-        return first is not None and first + self._compact_after <= time.time()
+        with self._readers.reading() as connection:  # before anything else: what came is noted even while none is due
+            due = self._pending.is_due(connection, wall=time.time(), steady=time.monotonic())
+        return due and time.monotonic() >= self._not_before
 
 
 def _is_named(exc: Exception) -> bool:

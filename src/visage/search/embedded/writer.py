@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from visage.errors import StoreUnavailable
-from visage.search.embedded.database import connect, told
+from visage.search.embedded.database import connect, create
+from visage.search.embedded.faults import told
+from visage.search.folder import is_there, is_writable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -69,7 +71,7 @@ class Writer:
         while (first := self._queue.get()) is not None:
             together, last = self._those_waiting(first)
             try:
-                connection = connection or connect(self._folder)
+                connection = connection or self._connected()
                 for group in _groups(together):
                     _commit(connection, group)
             except Exception as exc:  # a thread that ends would leave every later writer waiting
@@ -79,6 +81,12 @@ class Writer:
                 break
         if connection is not None:
             connection.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        """Where nothing could be written when the store was opened, nothing was made."""
+        if not is_there(self._folder) and is_writable(self._folder):
+            create(self._folder)
+        return connect(self._folder)
 
     def _those_waiting(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
         """`first` and what else is there, and whether the end was among it."""

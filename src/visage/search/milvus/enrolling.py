@@ -64,8 +64,8 @@ def new_key() -> int:
 
 
 def age(key: int) -> float:
-    """Seconds since a key was made."""
-    return time.time() - (abs(key) >> _RANDOM_BITS) / 1000
+    """Seconds between now and when a key was made: by a clock that was ahead it was made later."""
+    return abs(time.time() - (abs(key) >> _RANDOM_BITS) / 1000)
 
 
 @dataclass(slots=True, eq=False)

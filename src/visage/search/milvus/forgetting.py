@@ -60,7 +60,7 @@ def sweep(connection: Connection, gallery: Gallery) -> int:
     for rows in connection.pages(gallery.persons, f"key == {NOBODY}", ("told",), at, size=_SWEPT_TOGETHER):
         lives = [int(row["told"]["life"]) for row in rows]
         connection.delete_where(gallery.persons, among("key", lives))  # written by who broke off before they looked
-        old = [row["id"] for row in rows if time.time() - row["told"]["at"] > _GIVEN_UP]
+        old = [row["id"] for row in rows if abs(time.time() - row["told"]["at"]) > _GIVEN_UP]
         connection.delete(gallery.persons, old)
     swept = 0
     for rows in connection.pages(gallery.vectors, "", ("owner", "person"), at, size=_SWEPT_TOGETHER):
