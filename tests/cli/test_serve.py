@@ -211,6 +211,24 @@ def test_two_workers_share_port_and_metrics(models_dir: Path, tmp_path: Path, ho
         assert "Traceback" not in server.log()
 
 
+def workers_of(server: Server) -> list[psutil.Process]:
+    children = psutil.Process(server.pid).children()  # another one looks after shared memory
+    return [process for process in children if any("spawn_main" in word for word in process.cmdline())]
+
+
+def test_a_worker_that_is_killed_while_it_is_asked_is_not_waited_for_as_if_it_hung(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    with served(tmp_path, MODELS_DIR=str(models_dir), NUM_WORKERS="2") as server:
+        wait_ready(lambda: server.log().count("visage is ready") == 2)
+        killed = workers_of(server)[0]
+        killed.suspend()
+        time.sleep(2)  # it is asked twice a second, and cannot answer
+        killed.kill()
+        killed.wait(30)  # until it is taken notice of: half a minute before it counts as hanging
+        wait_ready(lambda: server.log().count("visage is ready") == 3)
+
+
 class Inside:
     """A caller who has sent `sent` bytes of a picture, and no more: inside until the connection ends."""
 
@@ -264,13 +282,12 @@ def test_gauges_of_several_workers_are_those_of_all_that_live_whoever_is_asked(
 
 def kill_a_busy_worker(server: Server, callers: list[Inside]) -> list[Inside]:
     """kill -9 of one that has callers; those it had."""
-    for process in psutil.Process(server.pid).children():
-        if any("spawn_main" in word for word in process.cmdline()):  # the other child looks after shared memory
-            process.kill()
-            process.wait(60)
-            lost = [caller for caller in callers if not caller.is_there()]
-            if lost:
-                return lost
+    for process in workers_of(server):
+        process.kill()
+        process.wait(60)
+        lost = [caller for caller in callers if not caller.is_there()]
+        if lost:
+            return lost
     raise AssertionError("no worker had a caller")
 
 

@@ -101,11 +101,24 @@ def _serve_in_processes(settings: Settings, engines: Standings, listening: socke
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
     log.info("visage starts %d workers: %s", settings.num_workers, address)
     try:
-        workers = Multiprocess(server_config(settings, partial(application, address, engines)), sockets=[listening])
+        workers = _Workers(server_config(settings, partial(application, address, engines)), sockets=[listening])
         workers.run()
     finally:
         shutil.rmtree(Path(folder), ignore_errors=True)
     return 1 if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes) else 0
+
+
+class _Workers(Multiprocess):
+    """Asks each worker twice a second whether it lives.
+
+    As uvicorn has it, one that is killed while it is asked is waited for as if it hung, and nobody looks after the
+    others meanwhile: the worker's end of the pipe is open here, too, so that it does not break.
+    """
+
+    def keep_subprocess_alive(self) -> None:
+        for worker in self.processes:
+            worker.child_conn.close()
+        super().keep_subprocess_alive()
 
 
 def server_config(settings: Settings, app: object) -> uvicorn.Config:
