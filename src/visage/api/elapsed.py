@@ -32,10 +32,12 @@ def start_of_machine() -> str:
 
 
 def elapsed(database: sqlite3.Connection, clock: float, start: str, dated: str) -> float:
-    """What it is now. `dated`: a query for the greatest date of what is in the file, which is no later than now."""
+    """What it is now. `dated`: a query for the greatest date of what is in the file, which is no later than now. An
+    empty file begins with the date of today, which earlier versions that share the file read as one.
+    """
     row = database.execute("SELECT seconds, start, clock FROM elapsed").fetchone()
     if row is None:
-        return float(database.execute(dated).fetchone()[0] or 0.0)
+        return float(database.execute(dated).fetchone()[0] or time.time())
     seconds, begun, then = row
     return float(seconds + (max(clock - then, 0.0) if begun == start else 0.0))
 

@@ -4,7 +4,7 @@ import queue
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -120,14 +120,15 @@ def _make(folder: Path) -> None:
             return
         _hold_nothing_left(folder)
         unfinished = folder / f"{uuid.uuid4().hex}.unfinished"
-        connection = sqlite3.connect(unfinished, isolation_level=None)
         try:
-            _set_up(connection)
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            with closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+                _set_up(connection)
+                connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            unfinished.rename(folder / FILE)
+            sync_folder(folder)
         finally:
-            connection.close()
-        unfinished.rename(folder / FILE)
-        sync_folder(folder)
+            for left in folder.glob(f"{unfinished.name}*"):
+                left.unlink(missing_ok=True)
 
 
 def _hold_nothing_left(folder: Path) -> None:
