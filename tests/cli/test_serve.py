@@ -268,9 +268,9 @@ def test_gauges_of_several_workers_are_those_of_all_that_live_whoever_is_asked(
         for caller in callers:
             leaving.callback(caller.leave)
         wait_ready(lambda: stand() == {(24, sum(caller.sent for caller in callers))})
-        lost = kill_a_busy_worker(server, callers)
-        left = [caller for caller in callers if caller not in lost]
-        assert 0 < len(left) < 24
+        kill_the_busiest_worker(server)
+        left = [caller for caller in callers if caller.is_there()]
+        assert len(left) <= 12
         expected = {(len(left), sum(caller.sent for caller in left))}
         wait_ready(lambda: stand() == expected)
         wait_ready(lambda: server.log().count("visage is ready") == 3)  # another one takes its place
@@ -280,15 +280,11 @@ def test_gauges_of_several_workers_are_those_of_all_that_live_whoever_is_asked(
         wait_ready(lambda: stand() == {(0, 0)})
 
 
-def kill_a_busy_worker(server: Server, callers: list[Inside]) -> list[Inside]:
-    """kill -9 of one that has callers; those it had."""
-    for process in workers_of(server):
-        process.kill()
-        process.wait(60)
-        lost = [caller for caller in callers if not caller.is_there()]
-        if lost:
-            return lost
-    raise AssertionError("no worker had a caller")
+def kill_the_busiest_worker(server: Server) -> None:
+    """kill -9 of the one that has the most callers: how many each took is the system's choice."""
+    busiest = max(workers_of(server), key=lambda process: len(process.net_connections("tcp")))
+    busiest.kill()
+    busiest.wait(60)
 
 
 def test_a_network_that_no_worker_can_load_ends_them_all(models_dir: Path, tmp_path: Path) -> None:
