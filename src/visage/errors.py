@@ -33,6 +33,7 @@ VisageError
  ├─ NoRecogniser           vectors are asked for, and no network is loaded that makes them
  ├─ NoFace                 a picture that must show a face shows none
  ├─ ThresholdUnknown       from which similarity on it is one person: nobody has said
+ ├─ BackupRefused          one that cannot be made, or may not be put back
  ├─ KeyReused              an idempotency key came again with another request
  ├─ Unauthorised           the caller has not shown who they are, or may not do this
  │   └─ Forbidden
@@ -196,6 +197,10 @@ class NoFace(VisageError):
 
 class ThresholdUnknown(VisageError):
     title = "No threshold known"
+
+
+class BackupRefused(VisageError):
+    title = "Backup refused"
 
 
 class KeyReused(VisageError):

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from visage.access.keys import Key, Scope, digest_of, new_id, new_secret, scopes_of
+from visage.databases.lineage import choose_cookie, hold, mark
 from visage.errors import ConfigurationError
 from visage.locking import NoLocks, hold_locks
 
@@ -54,6 +55,7 @@ class KeyFile:
         try:
             with self._opened() as db:
                 db.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(key))
+                _note(db)
         except sqlite3.IntegrityError as exc:
             raise ConfigurationError(
                 f"there is a key {name!r} already: choose another name, or `visage keys revoke {name}` first"
@@ -82,6 +84,7 @@ class KeyFile:
         key = self.valid(name_or_id)
         with self._opened() as db:
             db.execute("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id))
+            _note(db)
         return key
 
     def note_used(self, used: Mapping[str, float]) -> None:
@@ -93,6 +96,7 @@ class KeyFile:
                 "UPDATE keys SET used = ? WHERE id = ? AND (used IS NULL OR used NOT BETWEEN ? AND ?)",
                 [(when, key, when, when + _SKEW) for key, when in used.items()],
             )
+            _note(db)
 
     def make(self) -> None:
         """The empty file, if there is none. One that may only be read is read."""
@@ -115,6 +119,7 @@ class KeyFile:
     @contextmanager
     def _only_read(self) -> Iterator[sqlite3.Connection]:
         try:
+            hold(self.path)
             with closing(sqlite3.connect(f"file:{quote(str(self.path))}?mode=ro", uri=True)) as db:
                 yield db
         except sqlite3.Error as exc:
@@ -126,6 +131,7 @@ class KeyFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             hold_locks(self.path.parent)
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, _OWNER_ONLY))
+            hold(self.path)
             db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
         except (OSError, sqlite3.Error, NoLocks) as exc:
             raise self._unusable(exc) from exc
@@ -152,6 +158,12 @@ def is_damaged(exc: Exception) -> bool:
     """Whether SQLite says that the file is no database, or a broken one, or one of something else."""
     code = getattr(exc, "sqlite_errorcode", None) or 0
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+def _note(db: sqlite3.Connection) -> None:
+    """That the file is another one now."""
+    choose_cookie(db)
+    mark(db)
 
 
 def read_keys(db: sqlite3.Connection) -> Iterator[Key]:

@@ -26,6 +26,7 @@ from visage.api.problems import problem, problem_of, validation_problem
 from visage.api.routers import draw, extract, status, ui
 from visage.api.state import State, state_of
 from visage.api.v1 import PREFIX, add_v1, is_streamed
+from visage.backup.parts import IDEMPOTENCY_FILE
 from visage.errors import VisageError
 from visage.galleries import open_galleries
 from visage.memory import give_back
@@ -75,7 +76,7 @@ def create_app(
     galleries = Galleries(
         settings.galleries_place, stores or partial(open_galleries, settings, compact_after=_COMPACT_SECONDS)
     )
-    keys = Keys(settings.data_dir / "idempotency.db")
+    keys = Keys(settings.data_dir / IDEMPOTENCY_FILE)
     state = State(settings, Metrics(), gate_of(settings), galleries, keys, on_loss=lost)
 
     @asynccontextmanager

@@ -18,6 +18,7 @@ import orjson
 
 from visage.api.elapsed import TABLE, elapsed, machine_clock, note, start_of_machine
 from visage.api.kept import Row, copy, found, is_busy, is_damaged, purge, transaction, why_not
+from visage.databases import lineage
 from visage.errors import KeyReused, StoreUnavailable
 from visage.locking import NoLocks, hold_locks
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 _DAY = 86_400.0
 _BUSY_SECONDS = 5.0
 _MOST_IN_MEMORY = 10_000
+_MEMORY = ":memory:"
 _NAMESPACE = uuid.UUID("6f0c7b1e-9d4b-5d0a-8b1c-3f2a6f9e5c11")
 
 _TABLES = f"""
@@ -252,7 +254,7 @@ class Keys:
         )
         log.warning("%s", self.warning)
         self._most = _MOST_IN_MEMORY
-        self._database = _connected(":memory:")
+        self._database = _connected(_MEMORY)
 
     def _now(self, database: sqlite3.Connection) -> float:
         return elapsed(database, self._clock(), self._start, _LAST_DATE)
@@ -273,12 +275,16 @@ class Keys:
 
 
 def _connected(where: str) -> sqlite3.Connection:
+    if where != _MEMORY:
+        lineage.hold(Path(where))
     database = sqlite3.connect(where, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute("PRAGMA secure_delete = ON")  # answers tell of persons who may ask to be forgotten
         database.executescript(_TABLES)
+        if where != _MEMORY:
+            lineage.begin(database, Path(where))
     except sqlite3.Error:
         database.close()
         raise

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from visage.databases import lineage
 from visage.locking import NoLocks
 
 # Of a key that came: its request, and of the answer, if that is known, status, headers and body.
@@ -14,8 +15,11 @@ Row = tuple[str, int | None, str, bytes]
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("BEGIN IMMEDIATE")
+    before = database.total_changes
     try:
         yield
+        if database.total_changes != before:
+            lineage.mark(database)
         database.execute("COMMIT")
     except BaseException:
         if database.in_transaction:
@@ -47,7 +51,7 @@ def why_not(exc: Exception, path: Path) -> str:
     file = f"DATA_DIR/{path.name}"
     if isinstance(exc, sqlite3.Error) and is_damaged(exc):
         return f"{file} is damaged ({exc}); delete it, and the keys of the last day are forgotten"
-    if isinstance(exc, NoLocks):
+    if isinstance(exc, NoLocks | lineage.LogOfAnother):
         return f"{file}: {exc}"
     if isinstance(exc, OSError):
         return f"{file} cannot be written ({exc.strerror})"

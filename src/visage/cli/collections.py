@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from visage.cli import table
+from visage.cli import backup, table
 from visage.cli.beginning import began
 from visage.cli.offline import embedder
 from visage.errors import ConfigurationError
@@ -19,7 +19,7 @@ from visage.search.names import hold_collection
 from visage.search.places import hold_begun, is_begun
 from visage.settings import Settings
 
-ABOUT = "List, compact, delete, move and migrate collections of faces."
+ABOUT = "List, compact, delete, back up, restore, move and migrate collections of faces."
 
 log = logging.getLogger("visage.collections")
 
@@ -66,6 +66,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     migrating.add_argument("name")
     migrating.add_argument("--as", dest="new_name", metavar="NAME", required=True, help="the new collection's name")
     migrating.add_argument("--at", metavar="PLACE", help="a folder as DATA_DIR names one, or a store's address")
+    backup.arguments(commands)
 
 
 def run(given: argparse.Namespace) -> int:

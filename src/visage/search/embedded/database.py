@@ -4,12 +4,15 @@ import queue
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from filelock import FileLock
 
+from visage.databases.lineage import hold
+from visage.databases.using import InUse, Use
+from visage.errors import StoreUnavailable
 from visage.locking import hold_locks
 from visage.search.embedded.faults import Unsound, in_the_way, told
 from visage.search.embedded.segment import sync_folder
@@ -67,7 +70,19 @@ def create(folder: Path) -> None:
             hold_locks(folder)
             if not is_there(folder):
                 _make(folder)
+        hold(folder / FILE)
         _complete(folder)
+
+
+def use(folder: Path) -> Use:
+    """Held by whoever uses the folder, from before it opens the database. Raises StoreUnavailable."""
+    if is_writable(folder):
+        with suppress(OSError):  # it is said when the database cannot be made
+            folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return Use(folder)
+    except InUse as exc:
+        raise StoreUnavailable("a backup of the galleries is being restored; try again", retry_after=10) from exc
 
 
 def check(folder: Path) -> None:
@@ -84,6 +99,7 @@ def look(folder: Path) -> None:
     """As `check`, from outside: the database is not opened for writing. Raises StoreUnavailable."""
     with told(folder):
         if is_there(folder):
+            hold(folder / FILE)
             _look(folder, view_from_outside(folder))
         else:
             _hold_nothing_left(folder)

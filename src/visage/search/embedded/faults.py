@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from visage.databases.lineage import LogOfAnother
 from visage.errors import StoreUnavailable
 from visage.locking import NoLocks, hold_locks
 from visage.search.folder import FILE, is_there, is_writable
@@ -47,7 +48,7 @@ def _told(exc: Exception, folder: Path) -> StoreUnavailable:
 
 
 def _lasting(exc: Exception, folder: Path) -> str:
-    if isinstance(exc, Unsound | NoLocks):
+    if isinstance(exc, Unsound | NoLocks | LogOfAnother):
         return str(exc)
     if isinstance(exc, NotADirectoryError | FileExistsError):
         return "what is called galleries in DATA_DIR is no folder: move it away, or restore the folder from a copy"

@@ -82,7 +82,12 @@ class EmbeddedStore:
         threads: int | None = None,
         memory: int = _MEMORY,
     ) -> None:
-        database.create(folder)
+        self._use = database.use(folder)
+        try:
+            database.create(folder)
+        except BaseException:
+            self._use.close()
+            raise
         self._folder = folder
         self._rescore = rescore
         self._readers = database.Readers(folder)
@@ -305,6 +310,7 @@ class EmbeddedStore:
         self._writer.close()
         self._readers.close()
         self._ranker.close()
+        self._use.close()
         self._searched.clear()
 
     @contextmanager

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from visage.databases import lineage
 from visage.errors import StoreUnavailable
 from visage.search.embedded.database import connect, create
 from visage.search.embedded.faults import told
-from visage.search.folder import is_there, is_writable
+from visage.search.folder import FILE, is_there, is_writable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -73,7 +74,7 @@ class Writer:
             try:
                 connection = connection or self._connected()
                 for group in _groups(together):
-                    _commit(connection, group)
+                    _commit(connection, self._folder / FILE, group)
             except Exception as exc:  # a thread that ends would leave every later writer waiting
                 for waiting in together:
                     _fail(waiting, exc)
@@ -113,16 +114,20 @@ def _groups(together: Sequence[_Waiting]) -> list[list[_Waiting]]:
     return groups
 
 
-def _commit(connection: sqlite3.Connection, group: Sequence[_Waiting]) -> None:
+def _commit(connection: sqlite3.Connection, path: Path, group: Sequence[_Waiting]) -> None:
     """All of `group` in one transaction; nobody is answered before it is on the disk."""
     results: list[tuple[_Waiting, Any]] = []
     try:
         if group[0].alone:
             results = [(group[0], group[0].work(connection))]
         else:
+            lineage.begin(connection, path)
             connection.execute("BEGIN IMMEDIATE")
+            before = connection.total_changes
             for waiting in group:
                 _apply(connection, waiting, results)
+            if connection.total_changes != before:
+                lineage.mark(connection)
             connection.execute("COMMIT")
     except Exception as exc:  # whatever it is, it belongs to those who wait, not to this thread
         with suppress(sqlite3.Error):

@@ -1,0 +1,1 @@
+"""Backups of DATA_DIR: made while services write, put back while none does."""

@@ -1,0 +1,1 @@
+"""SQLite files and what lies beside them, whatever is in their tables."""
