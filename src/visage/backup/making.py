@@ -15,7 +15,7 @@ from visage.backup.parts import PARTS, Part
 from visage.databases.copying import Damaged, copy, sync
 from visage.databases.using import InUse, Use
 from visage.errors import BackupRefused
-from visage.search.places import FOLDER
+from visage.search.folder import FOLDER
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from visage.access.keyfile import FILE as KEYS_FILE
 from visage.databases.copying import Damaged
-from visage.search.places import FOLDER
+from visage.search.folder import FILE as GALLERIES_FILE
+from visage.search.folder import FOLDER, SEGMENT
 
 IDEMPOTENCY_FILE = "idempotency.db"
-GALLERIES_FILE = "galleries.sqlite"
 
 Counts = Mapping[str, int]
 
@@ -71,7 +71,7 @@ def _of_answers(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 GALLERIES = Part(
-    "galleries", Path(FOLDER) / GALLERIES_FILE, 1, _of_galleries, _without_image, ("*.rows", "*.unfinished")
+    "galleries", Path(FOLDER) / GALLERIES_FILE, 1, _of_galleries, _without_image, (f"*{SEGMENT}", "*.unfinished")
 )
 IDEMPOTENCY = Part("idempotency", Path(IDEMPOTENCY_FILE), 1, _of_answers)
 KEYS = Part("keys", Path(KEYS_FILE), 1, _of_keys)

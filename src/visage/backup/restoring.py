@@ -17,7 +17,7 @@ from visage.databases.copying import OWNER_ONLY, Damaged, hold_whole, reading, s
 from visage.databases.lineage import LOGS
 from visage.databases.using import InUse, alone
 from visage.errors import BackupRefused
-from visage.search.places import FOLDER
+from visage.search.folder import FOLDER
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ a checkpoint came), is the log's own, wherever both were carried together. A cop
 the next one.
 """
 
+import os
 import secrets
 import sqlite3
 import struct
@@ -63,9 +64,9 @@ def begin(connection: sqlite3.Connection, path: Path) -> None:
     """Outside of a transaction, before one that writes: where the log is empty, and so will begin upon the file as it
     is, put the file into a state that no copy has which was made of it until now.
     """
+    choose_cookie(connection)
     if _size(_beside(path, "-wal")):
         return
-    choose_cookie(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
         mark(connection)
@@ -182,17 +183,16 @@ def _logged(wal: Path, head: bytes) -> list[_State]:
     _, _, size, _, *salts, _, _ = _WAL.unpack(head)
     committed: list[_State] = []
     open_: list[_State] = []
-    with wal.open("rb") as file:
+    with wal.open("rb", buffering=0) as file:
         for at in range(_WAL.size, _size(wal), _FRAME.size + size):
-            file.seek(at)
-            frame = file.read(_FRAME.size)
-            if len(frame) < _FRAME.size:
+            frame = os.pread(file.fileno(), _FRAME.size + _HEAD, at)
+            if len(frame) < _FRAME.size + _HEAD:
                 break
-            page, commit, *salted = _FRAME.unpack(frame)
+            page, commit, *salted = _FRAME.unpack_from(frame)
             if salted != salts:
                 break  # from before the log began anew
-            if page == 1 and len(first := file.read(_HEAD)) == _HEAD:
-                open_.append(_State.of(first))
+            if page == 1:
+                open_.append(_State.of(frame[_FRAME.size :]))
             if commit:
                 committed += open_
                 open_.clear()
@@ -208,19 +208,32 @@ def _original(journal: Path) -> _State | None:
             head = file.read(_JOURNAL.size)
             if len(head) < _JOURNAL.size or not head.startswith(_JOURNAL_MAGIC):
                 return None
-            _, _, _, pages, sector, size = _JOURNAL.unpack(head)
-            return _State() if not pages else next(_first_pages(journal, sector, size), None)
+            pages = _JOURNAL.unpack(head)[3]
+            return _State() if not pages else next(_first_pages(journal), None)
     except FileNotFoundError:
         return None
 
 
-def _first_pages(journal: Path, sector: int, size: int) -> Iterator[_State]:
+def _first_pages(journal: Path) -> Iterator[_State]:
+    """Its parts begin at sectors, each with a head; where nothing was synced the last one does not say how long it is."""
+    end, at = _size(journal), 0
     with journal.open("rb") as file:
-        for at in range(sector, _size(journal), size + 8):
+        while at < end:
             file.seek(at)
-            record = file.read(4 + _HEAD)
-            if len(record) == 4 + _HEAD and record.startswith(b"\0\0\0\1"):
-                yield _State.of(record[4:])
+            head = file.read(_JOURNAL.size)
+            if len(head) < _JOURNAL.size or not head.startswith(_JOURNAL_MAGIC):
+                return
+            _, records, _, _, sector, size = _JOURNAL.unpack(head)
+            if not sector:
+                return
+            start, length = at + sector, size + 8
+            records = max(0, min(records or end, (end - start) // length))
+            for record_at in range(start, start + records * length, length):
+                file.seek(record_at)
+                record = file.read(4 + _HEAD)
+                if record.startswith(b"\0\0\0\1"):
+                    yield _State.of(record[4:])
+            at = -(-(start + records * length) // sector) * sector
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -14,6 +14,8 @@ from visage.access.keyfile import FILE, KeyFile
 from visage.access.keylist import KeyList
 from visage.access.keys import Key
 from visage.access.ring import valid_keys
+from visage.backup.parts import IDEMPOTENCY_FILE
+from visage.databases.lineage import LogOfAnother, hold
 from visage.doctor.finding import Finding, amount
 from visage.doctor.shares import known_of
 from visage.errors import ConfigurationError, StoreUnavailable
@@ -25,7 +27,6 @@ from visage.settings import Settings
 _INSTALL = "pip install visage[milvus]"
 _WAIT = 2.0  # seconds for a server to take a connection
 
-ANSWERS = "idempotency.db"
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -66,7 +67,7 @@ def stored(settings: Settings) -> Iterator[Finding]:
             yield Finding("galleries", "bad" if error.lasting else "doubtful", f"in {where}: {error}")
         else:
             yield Finding("galleries", "good", f"{amount((where / GALLERIES).stat().st_size)} in {where / GALLERIES}")
-    yield from _answers(settings.data_dir / ANSWERS)
+    yield from _answers(settings.data_dir / IDEMPOTENCY_FILE)
 
 
 def _answers(file: Path) -> Iterator[Finding]:
@@ -76,8 +77,11 @@ def _answers(file: Path) -> Iterator[Finding]:
     log = file.with_name(f"{file.name}-wal")
     how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
     try:
+        hold(file)
         with closing(sqlite3.connect(f"file:{quote(str(file))}?{how}", uri=True)) as database:
             database.execute("SELECT count(*) FROM answers").fetchone()
+    except LogOfAnother as error:
+        yield Finding("idempotency keys", "doubtful", str(error))
     except sqlite3.Error as exc:
         remedy = "stop the service and delete it: repeated writes of the last day are then answered as new ones"
         yield Finding("idempotency keys", "doubtful", f"{file} cannot be used: {exc}", remedy)
