@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.search.galleries import many, new, opened, unit
 from visage.access.keyfile import KeyFile
-from visage.api.idempotency import Keys, Kept
+from visage.api.idempotency import Kept, Keys
 from visage.backup.making import back_up
 from visage.backup.parts import IDEMPOTENCY_FILE, PARTS, Part
 from visage.backup.restoring import Restored, restore

@@ -119,7 +119,7 @@ def test_a_folder_that_holds_something_is_left_alone(data: Path, tmp_path: Path)
     (tmp_path / "b" / "mine.txt").write_text("mine")
     for name in ("b", "data", "file"):
         (tmp_path / "file").touch()
-        with pytest.raises(BackupRefused, match="not there yet, or is empty|keeps its data"):
+        with pytest.raises(BackupRefused, match=r"not there yet, or is empty|keeps its data"):
             backed_up(data, tmp_path / name)
     assert everything(tmp_path / "b") == {"mine.txt": b"mine"}
     backed_up(data, tmp_path / "c")

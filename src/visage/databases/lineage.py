@@ -215,7 +215,7 @@ def _original(journal: Path) -> _State | None:
 
 
 def _first_pages(journal: Path) -> Iterator[_State]:
-    """Its parts begin at sectors, each with a head; where nothing was synced the last one does not say how long it is."""
+    """Its parts begin at sectors, each with a head. The last one does not say how long it is if it was not synced."""
     end, at = _size(journal), 0
     with journal.open("rb") as file:
         while at < end:
