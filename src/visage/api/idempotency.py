@@ -143,13 +143,13 @@ class Keys:
         """
         headers = orjson.dumps(dict(kept.headers)).decode()
         whose = (_mark(subject), _mark(subject.partition("/")[0]))
-        with self._lock, self._as_may_be("keep an answer"):
-            self._open().execute(_FINISH, (kept.status, headers, kept.body, subject, key, *whose))
+        with self._lock, self._as_may_be("keep an answer"), transaction(self._open()) as database:
+            database.execute(_FINISH, (kept.status, headers, kept.body, subject, key, *whose))
 
     def drop(self, key: str) -> None:
         """Nothing came of it: the key is free again."""
-        with self._lock, self._as_may_be("free a key"):
-            self._open().execute("DELETE FROM answers WHERE key = ? AND status IS NULL", (key,))
+        with self._lock, self._as_may_be("free a key"), transaction(self._open()) as database:
+            database.execute("DELETE FROM answers WHERE key = ? AND status IS NULL", (key,))
 
     def forget(self, subject: str) -> None:
         """Remove the answers that tell of `subject` or of what is in it, from the file's log as well."""

@@ -13,11 +13,11 @@ Row = tuple[str, int | None, str, bytes]
 
 
 @contextmanager
-def transaction(database: sqlite3.Connection) -> Iterator[None]:
+def transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     database.execute("BEGIN IMMEDIATE")
     before = database.total_changes
     try:
-        yield
+        yield database
         if database.total_changes != before:
             lineage.mark(database)
         database.execute("COMMIT")

@@ -215,16 +215,16 @@ def _original(journal: Path) -> _State | None:
 
 
 def _first_pages(journal: Path) -> Iterator[_State]:
-    """Its parts begin at sectors, each with a head. The last one does not say how long it is if it was not synced."""
+    """Its parts begin at sectors, each with a head; that of a last part that was not synced yet says nothing of it."""
     end, at = _size(journal), 0
     with journal.open("rb") as file:
         while at < end:
             file.seek(at)
             head = file.read(_JOURNAL.size)
-            if len(head) < _JOURNAL.size or not head.startswith(_JOURNAL_MAGIC):
+            if len(head) < _JOURNAL.size:
                 return
-            _, records, _, _, sector, size = _JOURNAL.unpack(head)
-            if not sector:
+            magic, records, _, _, sector, size = _JOURNAL.unpack(head)
+            if magic not in (_JOURNAL_MAGIC, bytes(8)) or not sector:
                 return
             start, length = at + sector, size + 8
             records = max(0, min(records or end, (end - start) // length))

@@ -12,7 +12,8 @@ import pytest
 from tests.search.embedded.test_processes import hold_whole, worker_in
 from tests.search.galleries import many, new, opened, unit
 from tests.search.workers import Worker
-from tests.support import served, wait_ready
+from tests.support import served, settings_of, wait_ready
+from visage.doctor import findings
 from visage.errors import StoreUnavailable
 from visage.search.embedded.database import FILE
 
@@ -107,6 +108,10 @@ def test_the_service_tells_of_it_and_answers_pictures_as_ever(tmp_path: Path, mo
         answer = client.get("/v1/collections")
         assert answer.status_code == 503 and f"{FILE}-wal is not the log of this {FILE}" in answer.json()["detail"]
         assert client.get("/health").status_code == 200
+        ready = client.get("/ready")
+        assert ready.status_code == 503 and f"move {FILE}-wal and {FILE}-shm away" in ready.json()["detail"]
+    (found,) = (one for one in findings(settings_of(**environ)) if one.about == "galleries")
+    assert found.verdict == "bad" and f"{FILE}-wal is not the log of this {FILE}" in found.what
     database.with_name(f"{FILE}-wal").rename(tmp_path / "aside")
     (tmp_path / "third").mkdir()
     with served(tmp_path / "third", **environ) as server, httpx.Client(base_url=server.url, timeout=120) as client:
