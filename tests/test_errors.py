@@ -36,6 +36,7 @@ STATUSES = {
     "NoFace": 422,
     "ThresholdUnknown": 422,
     "KeyReused": 409,
+    "BackupRefused": 500,
     "SearchError": 422,
     "CollectionMissing": 404,
     "PersonMissing": 404,
