@@ -270,9 +270,8 @@ class Fake:
                 error = {"type": "urn:visage:validation", "title": "Validation error", "detail": "bad"}
                 lines.append({"row": i, "status": "failed", "person": None, "faces": 0, "error": error})
                 continue
-            if "person" in row:
-                row = row["person"] | {"vectors": [row["vector"]]}
-            done = self._enrolled(people, row, row.get("id"), more=True)
+            new = row["person"] | {"vectors": [row["vector"]]} if "person" in row else row
+            done = self._enrolled(people, new, new.get("id"), more=True)
             lines.append({"row": i, "status": "enrolled", "person": done["person"]["id"], "faces": done["vectors"]})
         failed = sum(line["status"] == "failed" for line in lines)
         faces = sum(line["faces"] for line in lines)

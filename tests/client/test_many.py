@@ -274,7 +274,7 @@ def test_lines_of_an_export_as_json_has_them_are_rows(connect: Connect, fake: Fa
     foreign = {"name": "other", "sha256": "0" * 64, "dimension": 4}
     (failed,) = client.bulk_enrol("staff", [line | {"model": foreign}]).failures
     assert failed.row == 0
-    with pytest.raises(ValueError, match="face 'f' has no vector.*vectors=False"):
+    with pytest.raises(ValueError, match=r"face 'f' has no vector.*vectors=False"):
         client.bulk_enrol("staff", [{key: value for key, value in line.items() if key != "vector"}])
     with pytest.raises(ValueError, match="line of an export: Person has no 'name'"):
         client.bulk_enrol("staff", [line | {"person": {"id": "a"}}])

@@ -15,6 +15,7 @@ from tests.support import Client, b64
 from tests.wire import PHOTO
 from visage.faces import Embedding, Pixels
 from visage.families.base import ALIGNED
+from visage_client import rows
 
 GOOD = b64(PHOTO)
 NAMES = {"constant_embedder": [1, 0, 0], "as_long": [0, 1, 0], "longer": [0, 0, 1, 0]}
@@ -275,3 +276,18 @@ def test_times_come_back_with_what_was_exported(client: Client) -> None:
     assert [one["vector"] for one in told] == [one["vector"] for one in lines]
     bad = [lines[0] | {"person": {"id": "b", "created": "yesterday"}}]
     assert imported(client, "copy", bad)[-1]["failed"] == 1
+
+
+def test_what_the_client_makes_of_an_export_comes_back(client: Client) -> None:
+    for name, network in (("mine", "as_long"), ("copy", "as_long"), ("theirs", "constant_embedder")):
+        client.post("/v1/collections", json={"name": name, "rec_name": network})
+    client.post("/v1/collections/mine/persons", json={"id": "a", "name": "A", "vectors": [[1, 2, 3], [0, 1, 0]]})
+    lines = exported(client, "mine")
+    for line in lines:
+        line["person"] |= {"created": "2020-01-02T03:04:05.678Z"}
+    body = b"".join(map(rows.exported, lines))
+    for name, failed in (("copy", 0), ("theirs", 2)):
+        where = f"/v1/collections/{name}/bulk"
+        answer = client.post(where, content=body, headers={"Content-Type": "application/x-msgpack"})
+        assert json.loads(answer.text.splitlines()[-1])["failed"] == failed
+    assert exported(client, "copy") == lines and exported(client, "theirs") == []
