@@ -23,6 +23,7 @@ from visage_client.answers import (
     Probe,
     Problem,
     Quality,
+    Recogniser,
     SearchResult,
     StoredFace,
 )
@@ -50,8 +51,8 @@ from visage_client.errors import (
 from visage_client.many import Enrolment, NewPerson
 from visage_client.pictures import Image, Remote
 from visage_client.progress import Bar
-from visage_client.requests import Row
 from visage_client.retries import Retries
+from visage_client.rows import Row
 from visage_client.vectors import Vector, VectorLike, dot
 
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "Problem",
     "Quality",
     "RateLimited",
+    "Recogniser",
     "Refused",
     "Remote",
     "Retries",

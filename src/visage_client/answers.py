@@ -120,9 +120,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Recogniser:
+    """Whose vectors these are: those of other weights, or of pixels fed otherwise, have nothing in common with them."""
+
     name: str
     sha256: str
     dimension: int
+    preprocess: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +227,12 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
+    """`model`: whose the vector is; None from services that do not say it."""
+
     person: Person
     face: StoredFace
     vector: Vector | None = None
+    model: Recogniser | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from visage_client import requests
-from visage_client.answers import BulkReport, BulkRow, Enrolled, Found, FoundImage, Problem
+from visage_client.answers import BulkReport, BulkRow, Enrolled, Exported, Found, FoundImage, Problem
 from visage_client.calls import Call
 from visage_client.encoded import NoPicture
 from visage_client.errors import (
@@ -26,7 +26,8 @@ from visage_client.errors import (
 )
 from visage_client.pictures import Image, each, read
 from visage_client.progress import Progress, progress_of
-from visage_client.requests import FacesRule, Gate, Metadata, Row
+from visage_client.requests import FacesRule, Gate
+from visage_client.rows import Metadata, Model, Row, exported
 from visage_client.vectors import VectorLike
 
 A = TypeVar("A")
@@ -82,13 +83,14 @@ class Gathered(Generic[R, S]):
 
 @dataclass(frozen=True, slots=True)
 class NewPerson:
-    """Somebody to be enrolled, by pictures, embeddings or both."""
+    """Somebody to be enrolled, by pictures, embeddings or both. `model`: whose the embeddings are."""
 
     id: str | None = None
     name: str | None = None
     metadata: Metadata | None = None
     images: Image | Sequence[Image] | None = None
     vectors: Sequence[VectorLike] | None = None
+    model: Model | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ def enrol_all(
             vectors=person.vectors,
             quality=quality,
             faces=faces,
+            model=person.model,
         )
         made = Call(call.prepare, lambda answer: [Enrolment(person, call.parse(answer))])
         return Job(lambda: made, 1, lambda error: [Enrolment(person, error=_alone(error))])
@@ -145,13 +148,18 @@ def enrol_all(
 
 
 def bulk_enrol(
-    collection: str, rows: Iterable[Row | Mapping[str, Any]], *, workers: int = 1, progress: Progress | bool = False
+    collection: str,
+    rows: Iterable[Row | Exported | Mapping[str, Any]],
+    *,
+    workers: int = 1,
+    progress: Progress | bool = False,
 ) -> Gathered[BulkRow, BulkReport]:
     """Enrol any number of persons by their vectors, thousands a request. What is reported as enrolled is on disk.
 
-    A mapping of a `Row`'s fields is one, too.
+    A mapping of a `Row`'s fields is one, too. What `export` gives, and its lines as JSON has them, come back as they
+    were: with ids, with the times at which they were made, and only into a collection of the same recogniser.
     """
-    rows = _several(Row, rows)
+    rows = [rows] if isinstance(rows, Exported) else _several(Row, rows)
     jobs = (_bulk_job(collection, group, first) for group, first in _groups(rows))
     work = Work(jobs, workers, _length(rows), progress_of(progress, "bulk"))
     tally = _Tally()
@@ -180,12 +188,12 @@ def _bulk_job(collection: str, group: Sequence[bytes], first: int) -> Job[BulkRo
     return Job(lambda: call, len(group), _raise)
 
 
-def _groups(rows: Iterable[Row | Mapping[str, Any]]) -> Iterator[tuple[list[bytes], int]]:
+def _groups(rows: Iterable[Row | Exported | Mapping[str, Any]]) -> Iterator[tuple[list[bytes], int]]:
     """Rows written, as many together as make a good request, and the number of the first."""
     group: list[bytes] = []
     first = size = 0
     for row in rows:
-        group.append(_as(Row, row).written())
+        group.append(_written(row))
         size += len(group[-1])
         if size >= _GROUP_BYTES or len(group) >= _GROUP_ROWS:
             yield group, first
@@ -193,6 +201,12 @@ def _groups(rows: Iterable[Row | Mapping[str, Any]]) -> Iterator[tuple[list[byte
             group, size = [], 0
     if group:
         yield group, first
+
+
+def _written(row: Row | Exported | Mapping[str, Any]) -> bytes:
+    if isinstance(row, Exported) or (isinstance(row, Mapping) and "person" in row):
+        return exported(row)
+    return _as(Row, row).written()
 
 
 def _pictures(

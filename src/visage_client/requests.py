@@ -46,12 +46,11 @@ from visage_client.pictures import Image, Remote, is_one, listed
 from visage_client.pictures import read as read_picture
 from visage_client.pictures import written as written_picture
 from visage_client.reading import read
-from visage_client.vectors import VectorLike, packed
-from visage_client.vectors import listed as listed_vectors
+from visage_client.rows import Metadata, Model, told
+from visage_client.vectors import VectorLike
 
 T = TypeVar("T")
 
-Metadata = Mapping[str, Any]
 Gate = Literal["off", "standard", "strict"]
 FacesRule = Literal["one", "largest"]
 
@@ -197,11 +196,21 @@ def enrol(
     vectors: Sequence[VectorLike] | None = None,
     quality: Gate | None = None,
     faces: FacesRule | None = None,
+    model: Model | None = None,
 ) -> Call[Enrolled]:
-    """Enrol a person by pictures, embeddings or both. Raises NothingEnrolled where every picture is refused, and no
-    person is made then.
+    """Enrol a person by pictures, embeddings or both. `model`: whose the embeddings are, such as `found.models["rec"]`.
+
+    Raises NothingEnrolled where every picture is refused, and no person is made then; Conflict for another
+    recogniser's embeddings than the collection's.
     """
-    values = {"id": id, "name": name, "metadata": metadata, "quality": quality, "faces": faces}
+    values = {
+        "id": id,
+        "name": name,
+        "metadata": metadata,
+        "quality": quality,
+        "faces": faces,
+        "model": told(model),
+    }
     path = path_of("v1", "collections", collection, "persons")
     return _write("POST", path, Body(values, images, vectors), _reader(Enrolled))
 
@@ -214,10 +223,12 @@ def add_faces(
     vectors: Sequence[VectorLike] | None = None,
     quality: Gate | None = None,
     faces: FacesRule | None = None,
+    model: Model | None = None,
 ) -> Call[Enrolled]:
-    """More faces of a person who is there."""
+    """More faces of a person who is there. `model`: as of `enrol`."""
     path = path_of("v1", "collections", collection, "persons", person, "faces")
-    return _write("POST", path, Body({"quality": quality, "faces": faces}, images, vectors), _reader(Enrolled))
+    values = {"quality": quality, "faces": faces, "model": told(model)}
+    return _write("POST", path, Body(values, images, vectors), _reader(Enrolled))
 
 
 def persons(collection: str, *, where: Metadata | None = None, page_size: int = 100) -> "Listing[Person]":
@@ -282,25 +293,15 @@ def search(
     threshold: float | None = None,
     where: Metadata | None = None,
     below: bool | None = None,
+    model: Model | None = None,
 ) -> Call[SearchResult]:
-    """Who is this? A probe for every face of every picture, the largest first, and one for each vector."""
-    values = {"top": top, "by": by, "threshold": threshold, "where": where, "below": below}
+    """Who is this? A probe for every face of every picture, the largest first, and one for each vector. `model`: whose
+    the vectors are. Raises Conflict for another recogniser's than the collection's.
+    """
+    values = {"top": top, "by": by, "threshold": threshold, "where": where, "below": below, "model": told(model)}
     path = path_of("v1", "collections", collection, "search")
-    return _posted(path, Body(values, images, vectors, bare=images is not None and vectors is None), SearchResult)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A person of a bulk enrolment. Without an id one is made; a person who is there gets the faces that are not."""
-
-    vectors: Sequence[VectorLike]
-    id: str | None = None
-    name: str | None = None
-    metadata: Metadata | None = None
-
-    def written(self) -> bytes:
-        values = _given({"id": self.id, "name": self.name, "metadata": self.metadata})
-        return content({**values, "vectors": [packed(vector) for vector in listed_vectors(self.vectors)]}, "msgpack")
+    bare = images is not None and vectors is None and model is None  # a query has no place for a model
+    return _posted(path, Body(values, images, vectors, bare=bare), SearchResult)
 
 
 def bulk_rows(collection: str, rows: Iterable[bytes], first: int = 0) -> Call[list[BulkRow]]:

@@ -4,25 +4,23 @@ The fields are read from the document: one without a probe here fails, and so do
 """
 
 import json
+import re
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgpack
 import pytest
 
+from tests.api.probes import BASES, BESIDE, CASES, DOCUMENT, INNER, INNER_CASES, OF_A_ROUTE, PICKY, PROBES, TWO_FACES, V
 from tests.api.v1.test_persons import BLURRED, SHARP, TWO
 from tests.api.v1.test_several import Says
 from tests.galleries import gallery_client
-from tests.support import Client, ConstantDetector, b64, settings_of
-from visage.api.app import create_app
+from tests.support import Client, ConstantDetector, b64
 from visage.backends.base import Sizes
 from visage.faces import Detections, Floats, ImageBatch
-
-V = [1.0, 0.0, 0.0]
-C = "/v1/collections/{collection}"
-P = C + "/persons"
 
 
 class OnTheCanvas(ConstantDetector):
@@ -47,115 +45,6 @@ class Fewer(OnTheCanvas):
 
     def detect(self, images: ImageBatch, thresholds: Floats, /) -> list[Detections]:
         return [found[:1] for found in super().detect(images, thresholds)]
-
-
-# Of each field a value that changes something, whatever the route; by route where another is needed.
-PROBES: dict[str, Any] = {
-    "threshold": 0.8,
-    "limit": 1,
-    "limit_faces": 1,
-    "min_face_size": 50,
-    "max_size": [320, 320],
-    "det_name": "fewer",
-    "rec_name": "other",
-    "embed_only": True,
-    "return_face_data": True,
-    "return_landmarks": True,
-    "return_landmarks_106": True,
-    "extract_embedding": False,
-    "extract_ga": True,
-    "detect_masks": True,
-    "verbose_timings": True,
-    "api_ver": "1",
-    "msgpack": True,
-    "img_req_headers": {"x-let": "me"},
-    "draw_landmarks": False,
-    "draw_landmarks_106": True,
-    "draw_scores": False,
-    "draw_sizes": False,
-    "images": None,  # see `changed`
-    "landmarks": False,
-    "attributes": True,
-    "crops": True,
-    "vectors": "base64",
-    "a": {"vector": [0.0, 1.0, 0.0]},
-    "b": {"vector": [0.0, 1.0, 0.0]},
-    "name": "Another",
-    "id": "another",
-    "metadata": {"city": "Bergen"},
-    "quality": "off",
-    "faces": "largest",
-    "precision": "int8",
-    "index": "hnsw",
-    "description": "Another",
-    "top": 1,
-    "by": "faces",
-    "where": {"city": "Oslo"},
-    "below": True,
-    "cursor": "nonsense",
-    "person": {"id": "another"},
-    "face": {"id": "another"},
-    "vector": [0.0, 1.0, 0.0],
-    "model": {"name": "foreign", "sha256": "ab"},
-}
-OF_A_ROUTE: dict[tuple[str, str], Any] = {
-    ("/v1/detect", "rec_name"): "nobody",  # of no use there; one that is not loaded is refused
-    ("/v1/compare", "threshold"): -0.5,
-    ("/v1/collections", "name"): "another",
-    (P, "vectors"): [[0.0, 1.0, 0.0]],
-    (P + "/{person}/faces", "vectors"): [[0.0, 1.0, 0.0]],
-    (C + "/search", "vectors"): [[0.0, 1.0, 0.0]],
-    (C + "/search", "threshold"): 0.999,
-    (C + "/bulk", "vectors"): [[0.0, 1.0, 0.0]],
-    (C + "/export", "vectors"): "false",
-}
-# What a route is asked before a field is added; pictures come as the form of the request has them.
-BASES: dict[str, dict[str, Any]] = {
-    "/v1/compare": {"a": {"image": b64(SHARP)}, "b": {"vector": V}},
-    "/v1/collections": {"name": "made"},
-    C: {"description": "was"},
-    P: {"quality": "standard"},
-    P + "/{person}": {"name": "was"},
-    C + "/search": {"threshold": 0.5},
-    C + "/bulk": {"vectors": [V]},
-    "/draw_detections": {},
-}
-TWO_FACES = {
-    "/extract",
-    "/multipart/extract",
-    "/draw_detections",
-    "/multipart/draw_detections",
-    "/v1/detect",
-    "/v1/embeddings",
-    C + "/search",
-}
-DOCUMENT = create_app(settings_of()).openapi()
-
-
-def fields_of(operation: Any) -> Iterator[tuple[str, str]]:
-    """(place, field) of a route: json, form, query."""
-    for one in operation.get("parameters", []):
-        if one["in"] == "query":
-            yield "picture" if operation.get("requestBody") else "query", one["name"]
-    content = operation.get("requestBody", {}).get("content", {})
-    for media, place in (
-        ("application/json", "json"),
-        ("multipart/form-data", "form"),
-        ("application/x-msgpack", "row"),
-    ):
-        if place == "row" and "application/json" in content:
-            continue
-        if media in content:
-            schema = DOCUMENT["components"]["schemas"][content[media]["schema"]["$ref"].rsplit("/", 1)[1]]
-            yield from ((place, name) for name in schema["properties"] if name not in ("file", "files"))
-
-
-CASES = [
-    pytest.param(method, path, place, field, id=f"{method} {path} {place} {field}")
-    for path, several in DOCUMENT["paths"].items()
-    for method, operation in several.items()
-    for place, field in fields_of(operation)
-]
 
 
 class _Picky(BaseHTTPRequestHandler):
@@ -223,6 +112,14 @@ class Bench:
 
     def outcome(self, method: str, path: str, place: str, field: str, fields: dict[str, Any]) -> Any:
         """Of a request that sets out to show what `field` does, with these fields."""
+        gallery = path.startswith("/v1/collections")
+        if gallery:
+            self._filled()
+        where = path.format(collection="staff", person="x", face="none")
+        answer = self._asked(method, path, where, place, field, fields)
+        return answer.status_code, told(answer), self._kept() if gallery else None
+
+    def _filled(self) -> None:
         for one in self._client.get("/v1/collections").json()["items"]:
             self._client.delete(f"/v1/collections/{one['name']}")
         for name in ("staff", "twin"):
@@ -234,9 +131,6 @@ class Bench:
         ]
         body = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
         assert '"failed":0' in self._client.post("/v1/collections/staff/bulk", content=body).text
-        where = path.format(collection="staff", person="x", face="none")
-        answer = self._asked(method, path, where, place, field, fields)
-        return answer.status_code, told(answer), self._kept()
 
     def _kept(self) -> Any:
         kept = {}
@@ -302,15 +196,21 @@ def texts(fields: dict[str, Any]) -> dict[str, str]:
 
 
 def told(answer: Any) -> Any:
+    """What a caller is told by it, without what it takes from the request."""
     kind = answer.headers.get("content-type", "").split(";")[0]
     if kind.endswith("json") and kind != "application/x-ndjson":
-        return kind, steady(answer.json())
+        value = answer.json()
+        return kind, steady({k: v for k, v in value.items() if k not in TOLD} if isinstance(value, dict) else value)
     if kind == "application/x-ndjson":
         return kind, [steady(json.loads(line)) for line in answer.text.splitlines()]
     return kind, answer.content if kind.startswith("image/") else None
 
 
-CHANGING = frozenset({"took_ms", "took", "created", "updated"})
+CHANGING = frozenset({"took_ms", "took"})
+# What only says again what was asked for: a field that is told and not applied shall not pass.
+TOLD = frozenset({"threshold", "threshold_from", "models"})
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.*Z")
+STARTED = datetime.now(UTC).isoformat()
 
 
 def steady(value: Any) -> Any:
@@ -322,7 +222,9 @@ def steady(value: Any) -> Any:
         return {key: steady(inner) for key, inner in kept.items()}
     if isinstance(value, list):
         return [steady(inner) for inner in value]
-    return "(an id)" if isinstance(value, str) and len(value) == 32 and set(value) <= set("0123456789abcdef") else value
+    if isinstance(value, str) and len(value) == 32 and set(value) <= set("0123456789abcdef"):
+        return "(an id)"
+    return "(now)" if isinstance(value, str) and MOMENT.fullmatch(value) and value > STARTED[:19] else value
 
 
 @pytest.fixture(scope="module")
@@ -343,5 +245,19 @@ def test_a_documented_field_changes_something_or_is_refused(
     assert with_it[0] < 500 or with_it[0] in (501, 502), with_it
 
 
+@pytest.mark.parametrize(("method", "path", "place", "field"), INNER_CASES)
+def test_so_does_a_field_of_an_object_in_a_body(
+    bench: Bench, picky: str, method: str, path: str, place: str, field: str
+) -> None:
+    outer = field.partition(".")[0]
+    values = json.loads(json.dumps(INNER[field]).replace(PICKY, picky))
+    one, other = (
+        bench.outcome(method, path, place, outer, {**BESIDE.get(outer, {}), outer: value}) for value in values
+    )
+    assert one != other, (one, other)
+    assert {one[0], other[0]}.isdisjoint((500, 503)), (one, other)  # 502: a URL that gives nothing
+
+
 def test_no_probe_is_for_a_field_that_is_gone() -> None:
     assert set(PROBES) == {case.values[3] for case in CASES}
+    assert set(INNER) == {case.values[3] for case in INNER_CASES}

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import httpx
 import msgpack
 
+MODEL = {"name": "sface", "sha256": "f" * 64, "preprocess": "rgb", "dimension": 4}
 NOW = "2026-01-02T03:04:05.678Z"
 MODELS = {"det": "yunet@49f000ec501f", "rec": "sface@fb143eea0783"}
 QUALITY = {"score": 0.9, "size": 40.0, "sharpness": 120.0, "yaw": 1.0, "pitch": 2.0, "roll": 3.0}
@@ -206,15 +207,15 @@ class Fake:
         held = self.collections[name]
         about = {key: held["about"][key] for key in ("precision", "index", "description", "metadata")}
         faces = sum(len(one["vectors"]) for one in held["people"].values())
-        model = {"name": "sface", "sha256": "f" * 64, "dimension": 4}
-        return {"name": name, "model": model, "created": NOW, "persons": len(held["people"]), "faces": faces, **about}
+        return {"name": name, "model": MODEL, "created": NOW, "persons": len(held["people"]), "faces": faces, **about}
 
     def _enrolled(self, people: dict[str, Any], body: Any, id_: str | None, *, more: bool = False) -> dict[str, Any]:
         self.made += 1
         id_ = id_ or f"p{self.made}"
         if not more and id_ in people:
             raise Refusal(409, "already-there", f"Person {id_!r} is there already")
-        new = people.get(id_) or {"person": {"id": id_, "name": body.get("name") or "", "created": NOW, "updated": NOW}}
+        times = {"created": body.get("created", NOW), "updated": body.get("updated", NOW)}
+        new = people.get(id_) or {"person": {"id": id_, "name": body.get("name") or "", **times}}
         new["person"].setdefault("metadata", body.get("metadata") or {})
         new.setdefault("vectors", {})
         images = [self._enrolled_image(new, plain(image)) for image in body.get("images", ())]
@@ -265,11 +266,12 @@ class Fake:
     def _bulk(self, seen: Seen, people: dict[str, Any]) -> httpx.Response:
         lines: list[dict[str, Any]] = []
         for i, row in enumerate(seen.body):
-            if row.get("id") == "bad":
+            if row.get("id") == "bad" or row.get("model", MODEL)["sha256"] != MODEL["sha256"]:
                 error = {"type": "urn:visage:validation", "title": "Validation error", "detail": "bad"}
                 lines.append({"row": i, "status": "failed", "person": None, "faces": 0, "error": error})
                 continue
-            done = self._enrolled(people, row, row.get("id"), more=True)
+            new = row["person"] | {"vectors": [row["vector"]]} if "person" in row else row
+            done = self._enrolled(people, new, new.get("id"), more=True)
             lines.append({"row": i, "status": "enrolled", "person": done["person"]["id"], "faces": done["vectors"]})
         failed = sum(line["status"] == "failed" for line in lines)
         faces = sum(line["faces"] for line in lines)
@@ -279,7 +281,7 @@ class Fake:
         return httpx.Response(200, headers={"Content-Type": "application/x-ndjson"}, content=content)
 
     def _exported(self, person: dict[str, Any], face: str, form: str) -> dict[str, Any]:
-        row = {"person": shown(person), "face": stored(face, person["person"]["id"])}
+        row = {"person": shown(person), "face": stored(face, person["person"]["id"]), "model": MODEL}
         numbers = person["vectors"][face]
         if form == "false":
             return row

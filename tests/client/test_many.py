@@ -18,6 +18,7 @@ from visage_client import (
     Client,
     NewPerson,
     NothingEnrolled,
+    Recogniser,
     Retries,
     Row,
     TooLarge,
@@ -233,3 +234,68 @@ def test_a_person_of_several_rows_is_one_person(connect: Connect, monkeypatch: p
     client.create_collection("staff")
     report = client.bulk_enrol("staff", [Row([[1, i, 0, 0]], id=f"p{i % 2}") for i in range(5)])
     assert (report.persons, report.faces) == (2, 5)
+
+
+# --- What was exported comes back as it was, and says whose vectors it has
+
+
+def test_an_export_is_enrolled_as_it_was(connect: Connect, fake: Fake) -> None:
+    client = connect()
+    client.create_collection("staff")
+    client.create_collection("copy")
+    client.enrol("staff", id="grace", name="Grace", metadata={"city": "Oslo"}, vectors=[[1, 0, 0, 0], [0, 1, 0, 0]])
+    fake.collections["staff"]["people"]["grace"]["person"]["created"] = "2020-01-02T03:04:05.000Z"
+    lines = list(client.export("staff"))
+    assert lines[0].model == Recogniser("sface", "f" * 64, 4, "rgb")
+    assert client.bulk_enrol("copy", lines).faces == 2
+    (row, _) = fake.seen[-1].body
+    assert row["person"] | {"updated": ""} == {
+        "id": "grace",
+        "name": "Grace",
+        "metadata": {"city": "Oslo"},
+        "created": "2020-01-02T03:04:05+00:00",
+        "updated": "",
+    }
+    assert row["face"].keys() == {"id", "about", "created"} and row["face"]["id"] == lines[0].face.id
+    assert row["model"] == {"name": "sface", "sha256": "f" * 64, "preprocess": "rgb"}
+    assert client.person("copy", "grace").created == lines[0].person.created
+    assert [one.vector for one in client.export("copy")] == [one.vector for one in lines]
+    assert client.bulk_enrol("copy", lines[0]).faces == 1
+
+
+def test_lines_of_an_export_as_json_has_them_are_rows(connect: Connect, fake: Fake) -> None:
+    client = connect()
+    client.create_collection("staff")
+    face = {"id": "f", "person": "a", "about": {}, "created": "2020-01-02T03:04:05.000Z", "has_crop": False}
+    person = {"id": "a", "name": "", "metadata": {}, "created": face["created"], "updated": face["created"], "faces": 1}
+    line: dict[str, Any] = {"person": person, "face": face, "vector": [1, 0, 0, 0]}
+    assert client.bulk_enrol("staff", [line]).faces == 1
+    assert "model" not in fake.seen[-1].body[0]  # of an older service
+    foreign = {"name": "other", "sha256": "0" * 64, "dimension": 4}
+    (failed,) = client.bulk_enrol("staff", [line | {"model": foreign}]).failures
+    assert failed.row == 0
+    with pytest.raises(ValueError, match=r"face 'f' has no vector.*vectors=False"):
+        client.bulk_enrol("staff", [{key: value for key, value in line.items() if key != "vector"}])
+    with pytest.raises(ValueError, match="line of an export: Person has no 'name'"):
+        client.bulk_enrol("staff", [line | {"person": {"id": "a"}}])
+
+
+def test_vectors_say_whose_they_are(connect: Connect, fake: Fake) -> None:
+    client = connect()
+    held = client.create_collection("staff").model
+    one: Any = [1, 0, 0, 0]
+    told = {"name": "sface", "sha256": "f" * 64, "preprocess": "rgb"}
+    for model, written in ((held, told), ("sface@ffffffffffff", "sface@ffffffffffff"), ({"name": "x"}, {"name": "x"})):
+        made = client.enrol("staff", vectors=[one], model=model).person.id
+        assert fake.seen[-1].body["model"] == written
+        client.add_faces("staff", made, vectors=[one], model=model)
+        assert fake.seen[-1].body["model"] == written
+        client.search("staff", vectors=[one], model=model)
+        assert fake.seen[-1].body["model"] == written
+    client.search("staff", images=b"one", model=held)
+    assert fake.seen[-1].body["model"] == told
+    list(client.enrol_all("staff", [NewPerson(vectors=[one], model=held)]))
+    assert fake.seen[-1].body["model"] == told
+    assert client.bulk_enrol("staff", [Row([one], model=held)]).persons == 1
+    with pytest.raises(TypeError, match="a model is a Recogniser, or text"):
+        client.search("staff", vectors=[one], model=7)  # type: ignore[arg-type]

@@ -28,7 +28,8 @@ def test_one_is_made_and_told(client: Client) -> None:
     assert made.status_code == 201 and made.headers["location"] == "/v1/collections/staff"
     told = client.get(made.headers["location"]).json()
     assert told == made.json()
-    assert told["model"] == {"name": "constant_embedder", "sha256": "e" * 64, "dimension": 512}
+    fed = "aligned 112x112 rgb nchw (x-127.5)/127.5"
+    assert told["model"] == {"name": "constant_embedder", "sha256": "e" * 64, "preprocess": fed, "dimension": 512}
     assert (told["precision"], told["index"], told["description"], told["metadata"]) == (
         "fp32",
         "exact",

@@ -93,7 +93,7 @@ def test_a_picture_may_be_the_body(client: Client) -> None:
 def test_what_cannot_be_searched_for(client: Client) -> None:
     assert search(client, 422)["type"] == "urn:visage:validation"
     assert search(client, 409, vectors=[[1, 0]])["type"] == "urn:visage:embedding-mismatch"
-    assert search(client, 409, images=[b64(SHARP)], rec_name="absent")["type"] == "urn:visage:embedding-mismatch"
+    assert search(client, 422, images=[b64(SHARP)], rec_name="absent")["type"] == "urn:visage:validation"
     assert search(client, 422, vectors=[[1, 0, 0]], top=0)["type"] == "urn:visage:validation"
     assert search(client, 422, vectors=[[1, 0, 0]] * 1001)["type"] == "urn:visage:validation"
 

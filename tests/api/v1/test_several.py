@@ -15,6 +15,7 @@ from tests.support import Client, b64
 from tests.wire import PHOTO
 from visage.faces import Embedding, Pixels
 from visage.families.base import ALIGNED
+from visage_client import rows
 
 GOOD = b64(PHOTO)
 NAMES = {"constant_embedder": [1, 0, 0], "as_long": [0, 1, 0], "longer": [0, 0, 1, 0]}
@@ -123,6 +124,10 @@ def test_a_request_that_names_another_network_than_the_collections_is_refused(cl
     for path in ("/v1/collections/staff/persons", "/v1/collections/staff/search"):
         answer = asked(client, how, path, rec_name="constant_embedder")
         assert answer.status_code == 409 and "as_long" in answer.json()["detail"]
+        assert "Leave rec_name out" in answer.json()["detail"] and "Load" not in answer.json()["detail"]
+        unknown = asked(client, how, path, rec_name="nobody")
+        assert unknown.status_code == 422
+        assert unknown.json()["detail"][0]["loc"] == ["query" if how == "picture" else "body", "rec_name"]
     vectors = {"vectors": [NAMES["as_long"]], "rec_name": "constant_embedder"}
     for path in ("/v1/collections/staff/persons", "/v1/collections/staff/search"):
         assert client.post(path, json=vectors).status_code == 409
@@ -150,6 +155,79 @@ def test_a_collection_whose_network_is_not_loaded_takes_no_picture(tmp_path: Pat
             refused = asked(client, "json", path)
             assert refused.status_code == 409 and "Load longer (REC_NAME or MODELS_LOADED)" in refused.json()["detail"]
         assert client.get("/v1/collections/staff").headers["X-Visage-Models"].startswith("rec=longer@")
+
+
+# --- Vectors that say whose they are
+
+
+def said(client: Client, name: str) -> list[Any]:
+    """A network in every form in which the service tells it."""
+    told = client.post("/v1/embeddings", json={"images": [GOOD], "rec_name": name}).json()["models"]["rec"]
+    client.post("/v1/collections", json={"name": "of", "rec_name": name})
+    held = client.get("/v1/collections/of").json()["model"]
+    client.post("/v1/collections/of/persons", json={"id": "a", "vectors": [NAMES[name]]})
+    line = exported(client, "of")[0]["model"]
+    assert client.delete("/v1/collections/of").status_code == 204
+    return [told, held, line, told.upper().replace(name.upper(), name)]
+
+
+@pytest.mark.parametrize("form", range(4))
+def test_vectors_that_say_they_are_anothers_are_refused(client: Client, form: int) -> None:
+    own, foreign = said(client, "as_long")[form], said(client, "constant_embedder")[form]
+    client.post("/v1/collections", json={"name": "staff", "rec_name": "as_long"})
+    where = "/v1/collections/staff"
+    paths = ("/persons", "/persons/a/faces", "/search")
+    for i, path in enumerate(paths):
+        assert client.post(where + path, json={"vectors": [[1, i, 0]], "model": own}).status_code in (200, 201, 404)
+        if i == 0:
+            client.post(where + path, json={"id": "a", "vectors": [NAMES["as_long"]], "model": own})
+    before = client.get(where).json()
+    assert (before["persons"], before["faces"]) == (2, 3)
+    for path in paths:
+        refused = client.post(where + path, json={"vectors": [[1, 0, 0]], "model": foreign})
+        assert refused.status_code == 409 and refused.json()["type"] == "urn:visage:embedding-mismatch"
+        assert "constant_embedder@" in refused.json()["detail"] and "as_long@" in refused.json()["detail"]
+    *rows, last = imported(client, "staff", [{"vectors": [[0, 0, 1]], "model": one} for one in (foreign, own)])
+    assert [row["status"] for row in rows] == ["failed", "enrolled"] and last["done"]
+    assert client.get(where).json()["faces"] == before["faces"] + 1
+
+
+@pytest.mark.parametrize("form", range(3))
+def test_compared_are_vectors_of_one_network(client: Client, form: int) -> None:
+    own, foreign = said(client, "as_long")[form], said(client, "constant_embedder")[form]
+
+    def compared(rec_name: str | None, a: Any, b: Any) -> Any:
+        sides = {"a": {"vector": [0, 1, 0], "model": a}, "b": {"vector": [0, 1, 0], "model": b}}
+        return client.post("/v1/compare", json=sides | {"rec_name": rec_name})
+
+    assert compared("as_long", own, own).json()["same"] and compared("as_long", own, None).json()["same"]
+    for name, a, b in (("as_long", own, foreign), (None, own, own), ("constant_embedder", foreign, own)):
+        refused = compared(name, a, b)
+        assert refused.status_code == 409 and "as_long@" in refused.json()["detail"]
+    beside = {"a": {"image": GOOD}, "b": {"vector": [0, 1, 0], "model": own}}
+    assert client.post("/v1/compare", json=beside).status_code == 409
+    assert client.post("/v1/compare", json=beside | {"rec_name": "as_long"}).json()["similarity"] == pytest.approx(1)
+    longer = {"a": {"image": GOOD}, "b": {"vector": [0, 1, 0]}, "rec_name": "longer"}
+    assert client.post("/v1/compare", json=longer).status_code == 409
+
+
+def test_without_a_network_two_vectors_are_held_against_one_another(tmp_path: Path) -> None:
+    with gallery_client(tmp_path / "d", runtime={"recognition": False}, SAME_THRESHOLD="0.9") as client:
+        for other, status in (("x@" + "a" * 12, 200), ("x@" + "A" * 64, 200), ("x@" + "b" * 12, 409)):
+            sides = {"a": {"vector": [1, 0], "model": "x@" + "a" * 12}, "b": {"vector": [1, 0], "model": other}}
+            assert client.post("/v1/compare", json=sides).status_code == status, other
+        fed = [{"name": "x", "sha256": "a" * 64, "preprocess": how} for how in ("one", "two")]
+        sides = {name: {"vector": [1, 0], "model": model} for name, model in zip("ab", fed, strict=True)}
+        refused = client.post("/v1/compare", json=sides)
+        assert refused.status_code == 409 and "fed two" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("model", ["sface", "sface@", "sface@fb14", "@fb143eea0783", 7, {"name": "x"}, ["x"]])
+def test_what_names_no_network_is_told_so(client: Client, model: Any) -> None:
+    client.post("/v1/collections", json={"name": "staff"})
+    refused = client.post("/v1/collections/staff/search", json={"vectors": [[1, 0, 0]], "model": model})
+    assert refused.status_code == 422
+    assert {tuple(one["loc"][:2]) for one in refused.json()["detail"]} == {("body", "model")}
 
 
 # --- What leaves and comes back
@@ -198,3 +276,18 @@ def test_times_come_back_with_what_was_exported(client: Client) -> None:
     assert [one["vector"] for one in told] == [one["vector"] for one in lines]
     bad = [lines[0] | {"person": {"id": "b", "created": "yesterday"}}]
     assert imported(client, "copy", bad)[-1]["failed"] == 1
+
+
+def test_what_the_client_makes_of_an_export_comes_back(client: Client) -> None:
+    for name, network in (("mine", "as_long"), ("copy", "as_long"), ("theirs", "constant_embedder")):
+        client.post("/v1/collections", json={"name": name, "rec_name": network})
+    client.post("/v1/collections/mine/persons", json={"id": "a", "name": "A", "vectors": [[1, 2, 3], [0, 1, 0]]})
+    lines = exported(client, "mine")
+    for line in lines:
+        line["person"] |= {"created": "2020-01-02T03:04:05.678Z"}
+    body = b"".join(map(rows.exported, lines))
+    for name, failed in (("copy", 0), ("theirs", 2)):
+        where = f"/v1/collections/{name}/bulk"
+        answer = client.post(where, content=body, headers={"Content-Type": "application/x-msgpack"})
+        assert json.loads(answer.text.splitlines()[-1])["failed"] == failed
+    assert exported(client, "copy") == lines and exported(client, "theirs") == []

@@ -18,7 +18,7 @@ from visage.api.v1.vectors import Form, written_vector
 from visage.errors import ImageError
 from visage.faces import Face, Outcome
 from visage.quality import Cause, Mode, Quality, measured, shortcomings
-from visage.search.base import Collection, Match, Person, StoredFace
+from visage.search.base import Collection, Match, Person, Recogniser, StoredFace
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +122,15 @@ def time_of(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def model(held: Recogniser) -> dict[str, Any]:
+    """Whose vectors they are, as requests may say it again."""
+    return {"name": held.name, "sha256": held.sha256, "preprocess": held.preprocess, "dimension": held.dimension}
+
+
 def collection(found: Collection) -> dict[str, Any]:
-    held = found.recogniser
     return {
         "name": found.name,
-        "model": {"name": held.name, "sha256": held.sha256, "dimension": held.dimension},
+        "model": model(found.recogniser),
         "precision": found.precision,
         "index": found.index,
         "description": found.description,

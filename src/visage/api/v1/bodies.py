@@ -10,6 +10,7 @@ from visage.api.bodies import is_picture, read_body, read_picture
 from visage.api.state import state_of
 from visage.api.v1.fields import Strict, refuse_query
 from visage.api.v1.metadata import Metadata
+from visage.api.v1.models import GivenModel
 from visage.api.v1.vectors import Vector
 from visage.errors import RequestTooLarge
 from visage.images.fetching import Encoded, ImageSource, Raw, source_of
@@ -71,6 +72,10 @@ def _at(value: Any) -> Any:
 Picture = Annotated[str | bytes | PictureAt, BeforeValidator(_at)]
 Pictures = Annotated[list[Picture], _FailFast]
 _PICTURES = 'Each base64 text (in msgpack the file\'s bytes), or {"url": "https://…"}'
+_MODEL = (
+    "Whose the vectors are (sface@fb143eea0783, or an object as exports have it): those of another network than the "
+    "collection's are refused"
+)
 _VECTORS = "Each a list of numbers, base64 of little-endian float32, or in msgpack those bytes"
 
 
@@ -129,6 +134,7 @@ class Side(Strict):
 
     image: Picture | None = Field(None, description="Base64 text (in msgpack the file's bytes), or an object with url")
     vector: Vector | None = Field(None, description=_VECTORS)
+    model: GivenModel | None = Field(None, description="Whose the vector is; refused where it is another network's")
 
 
 class CompareBody(Finding):
@@ -175,6 +181,7 @@ class FaceFields(Finding):
 class FacesBody(FaceFields):
     images: Pictures | None = Field(None, description=_PICTURES)
     vectors: Annotated[list[Vector], _FailFast] | None = Field(None, description=_VECTORS)
+    model: GivenModel | None = Field(None, description=_MODEL)
 
 
 class PersonFields(FaceFields):
@@ -188,6 +195,7 @@ class PersonFields(FaceFields):
 class PersonBody(PersonFields):
     images: Pictures | None = Field(None, description=_PICTURES)
     vectors: Annotated[list[Vector], _FailFast] | None = Field(None, description=_VECTORS)
+    model: GivenModel | None = Field(None, description=_MODEL)
 
 
 class PersonChange(_Change):
@@ -217,16 +225,7 @@ class SearchBody(SearchFields):
     vectors: Annotated[list[Vector], Field(max_length=1000), _FailFast] | None = Field(
         None, description=f"At most 1,000. {_VECTORS}"
     )
-
-
-class BulkModel(Strict):
-    """Of an exported line: whose vector it is."""
-
-    unread: ClassVar[frozenset[str]] = frozenset({"dimension"})
-
-    name: NetworkName
-    sha256: Annotated[str, Field(max_length=_MOST_TEXT)]
-    preprocess: Annotated[str, Field(max_length=_MOST_TEXT)] | None = None
+    model: GivenModel | None = Field(None, description=_MODEL)
 
 
 class BulkFace(Strict):
@@ -261,9 +260,7 @@ class BulkRow(Strict):
     person: BulkPerson | None = None
     face: BulkFace | None = None
     vector: Vector | None = None
-    model: BulkModel | None = Field(
-        None, description="Whose vectors these are; those of another network than the collection's are refused"
-    )
+    model: GivenModel | None = Field(None, description=_MODEL)
 
 
 BODIES: tuple[type[Strict], ...] = (

@@ -147,8 +147,7 @@ async def export(
 
 
 def _exported(store: Store, held: Collection, vectors: str) -> Iterator[bytes]:
-    r = held.recogniser
-    model = {"name": r.name, "sha256": r.sha256, "preprocess": r.preprocess}
+    model = answers.model(held.recogniser)
     found = store.export(held.name)
     while some := list(islice(found, _A_PIECE)):
         yield lines(_line(person, face, vector, vectors) | {"model": model} for person, face, vector in some)

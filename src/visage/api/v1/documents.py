@@ -31,7 +31,12 @@ FACE = {
 MODELS = {"det": "yunet@49f000ec501f", "rec": "sface@fb143eea0783"}
 COLLECTION = {
     "name": "staff",
-    "model": {"name": "sface", "sha256": "fb143eea…", "dimension": 128},
+    "model": {
+        "name": "sface",
+        "sha256": "fb143eea…",
+        "preprocess": "aligned 112x112 rgb nchw (x-0)/1",
+        "dimension": 128,
+    },
     "precision": "fp32",
     "index": "exact",
     "description": "Who may come in",

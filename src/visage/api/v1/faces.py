@@ -21,6 +21,7 @@ from visage.api.v1.bodies import (
     source,
 )
 from visage.api.v1.fields import StrictRoute
+from visage.api.v1.recognisers import check_alike
 from visage.api.v1.vectors import Form
 from visage.errors import ImageError, NoFace, NoRecogniser
 from visage.faces import Floats, ImageFaces, Outcome
@@ -151,8 +152,9 @@ async def compare(request: Request) -> Response:
     for name, side in sides.items():
         if (side.image is None) == (side.vector is None):
             raise missing(name, "Either an image or a vector is needed")
-    chosen, models = await _chosen(request, body, sides)
     recogniser = answering(ExtractOptions(recogniser=body.rec_name), state.ready().networks).get("rec")
+    check_alike({name: side.model for name, side in sides.items()}, recogniser)
+    chosen, models = await _chosen(request, body, sides)
     known = recogniser.entry if recogniser else None
     threshold = threshold_of(
         body.threshold,

@@ -25,7 +25,7 @@ from visage.api.v1.cursors import page, read_cursor
 from visage.api.v1.enrolment import Candidate
 from visage.api.v1.faces import extracted, place_of
 from visage.api.v1.fields import StrictRoute
-from visage.api.v1.recognisers import bound
+from visage.api.v1.recognisers import bound, check_model
 from visage.api.v1.writes import once
 from visage.errors import AlreadyThere, FaceMissing, PersonMissing
 from visage.images.fetching import ImageSource
@@ -138,7 +138,8 @@ async def _candidates(
     """What is to be enrolled, pictures first. Raises EmbeddingMismatch."""
     state = state_of(request)
     vectors = getattr(fields, "vectors", None) or []
-    name = bound(state, held, fields.rec_name) if sources or fields.rec_name else ""
+    check_model(held, getattr(fields, "model", None))
+    name = bound(state, held, fields.rec_name, place_of(fields)) if sources or fields.rec_name else ""
     found = [enrolment.of_vector(vector, i, ids) for i, vector in enumerate(vectors)]
     if not sources:
         named(request, held)

@@ -85,6 +85,7 @@ class Compared(BaseModel):
 class Model(BaseModel):
     name: str
     sha256: str
+    preprocess: str
     dimension: int
 
 

@@ -18,7 +18,7 @@ from visage.api.v1.bodies import SearchBody, SearchFields, read
 from visage.api.v1.collections import Name, named, run
 from visage.api.v1.faces import extracted, place_of
 from visage.api.v1.fields import StrictRoute
-from visage.api.v1.recognisers import bound, check_length
+from visage.api.v1.recognisers import bound, check_length, check_model
 from visage.errors import ImageError, SearchError
 from visage.faces import Face, Floats, Outcome
 from visage.images.fetching import ImageSource
@@ -134,7 +134,8 @@ async def _of_pictures(
 ) -> tuple[list[Probe], dict[str, str]]:
     """Raises EmbeddingMismatch."""
     state = state_of(request)
-    name = bound(state, held, fields.rec_name) if sources or fields.rec_name else ""
+    check_model(held, getattr(fields, "model", None))
+    name = bound(state, held, fields.rec_name, place_of(fields)) if sources or fields.rec_name else ""
     if not sources:
         named(request, held)
         return [], {}
