@@ -190,10 +190,11 @@ class Store:
 
     def _fetch_from(self, entry: Entry, place: Place, origin: ModelSource, raw: Path) -> Prepared:
         started = time.monotonic()
-        state = _state(self.folder / place.path) if isinstance(place, LocalFile) else None
+        # Taken before it is read: one that is replaced meanwhile is another.
+        state = {"state": _state(self.folder / place.path)} if isinstance(place, LocalFile) else {}
         sha256 = self._brought(entry, place, origin, raw)
         verified = agrees(raw, sha256, entry)
-        path = self._appear(raw, self.path(entry.name), {"sha256": sha256, "from": str(origin), "state": state})
+        path = self._appear(raw, self.path(entry.name), {"sha256": sha256, "from": str(origin), **state})
         megabytes, seconds = path.stat().st_size / 1e6, time.monotonic() - started
         log.info("%s fetched from %s: %.1f MB, %.1f s", entry.name, origin, megabytes, seconds)
         if not verified:
