@@ -6,6 +6,7 @@ from pathlib import Path
 
 from visage.families.base import Task
 from visage.zoo.catalogue import Entry
+from visage.zoo.hashes import named
 from visage.zoo.store import Prepared, Store
 
 # The short names that X-Visage-Models tells, in its order.
@@ -33,7 +34,7 @@ class Loaded:
         return cls(entry, file, stamp_of(file.path))
 
     def described(self) -> str:
-        return f"{self.entry.name}@{self.file.sha256[:12]}"
+        return named(self.entry.name, self.file.sha256)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def test_every_refusal_is_a_problem_document_with_its_body(method: str, path: st
     if path not in ("/health", "/ready"):
         assert {401, 403, 429} <= set(refusals)
     if "requestBody" in operation:
-        assert {413, 415, 422} <= set(refusals)
+        assert {400, 413, 415, 422} <= set(refusals)
     if path.startswith("/v1") or "requestBody" in operation:
         assert 503 in refusals
     for status, told in refusals.items():
@@ -79,6 +79,11 @@ def test_what_comes_of_pictures_and_fields_is_as_shown(client: Client) -> None:
     same_form(client.post("/v1/detect", content=b" " * 200_000), shown(413, "/v1/detect"))
     drawn = client.post("/draw_detections", json={"images": {"data": [b64(b"\xff\x0a" + bytes(64))]}})
     same_form(drawn, shown(415, "/draw_detections"))
+    packed = client.post("/v1/detect", content=b"{}", headers={"Content-Encoding": "gzip"})
+    same_form(packed, shown(400, "/v1/detect"))
+    coded = client.post("/v1/detect", content=b"{}", headers={"Content-Encoding": "compress"})
+    same_form(coded, shown(415, "/v1/detect"))
+    assert coded.json() in shown(415, "/v1/detect") and "gzip" in coded.headers["Accept-Encoding"]
     same_form(client.post("/v1/detect", json={"images": [], "threshold": 1.5}), shown(422, "/v1/detect"))
     same_form(client.post("/extract", json={"images": {}, "threshold": 1.5}), shown(422, "/extract"))
     fetched = client.post("/draw_detections", json={"images": {"urls": ["http://169.254.169.254/"]}})

@@ -43,6 +43,7 @@ _TABLE: tuple[tuple[frozenset[str], re.Pattern[str], Scope], ...] = (
 _NAMED_COLLECTION = re.compile(f"{_ALL}/([^/]+)(?:/.*)?", re.DOTALL)
 
 _HOW = "send Authorization: Bearer vk_… (`visage keys add` makes one)"
+NO_KEY = f"A key is needed here: {_HOW}"
 _MOST_PATH = 1000
 _NOTED_EVERY = 60.0  # seconds: so exactly is it told when a key was last used
 
@@ -156,7 +157,7 @@ class KeyGate:
     def _shown(self, authorization: str) -> Key:
         scheme, _, secret = authorization.strip().partition(" ")
         if not authorization:
-            raise Unauthorised(f"A key is needed here: {_HOW}")
+            raise Unauthorised(NO_KEY)
         if scheme.lower() != "bearer":
             raise Unauthorised(f"Keys are shown as a bearer token: {_HOW}")
         key = self._ring.find(secret.strip())

@@ -54,7 +54,8 @@ faces with their quality, comparison, collections of persons, search.
 
 Try it, compare, enrol and search with your own pictures in the browser: [the page](ui).
 
-Every answer carries `X-Request-Id` and `X-Visage-Models`. Errors are problem documents (RFC 9457).
+Every answer carries `X-Request-Id`, and `X-Visage-Models` where networks stand for it. Errors are problem
+documents (RFC 9457).
 
 What "Try it out" fills in runs as it stands. The examples of /v1 build on one another: make the collection `staff`,
 enrol `grace`, send the row of `bulk`, then look, search and delete."""

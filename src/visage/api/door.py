@@ -22,7 +22,7 @@ from visage.api.metrics import Metrics
 from visage.api.prefix import prefix_of
 from visage.api.problems import problem, problem_of
 from visage.api.stopping import Stopping
-from visage.api.unpacking import unpacked
+from visage.api.unpacking import too_large, unpacked
 from visage.deadline import Deadline
 from visage.errors import Overloaded, RequestTooLarge, ServiceStopping, VisageError
 from visage.settings import Settings
@@ -217,8 +217,7 @@ class _Passage:
             raise Overloaded("The requests being worked on fill the memory set apart for them (MAX_INFLIGHT_BYTES)")
 
     def _too_large(self) -> RequestTooLarge:
-        most = self._door._settings.max_body_bytes
-        return RequestTooLarge(f"The request has more than {most} bytes; send fewer or smaller images at a time")
+        return too_large(self._door._settings.max_body_bytes)
 
     async def _answer(self, message: Message) -> None:
         if message["type"] == "http.response.start":

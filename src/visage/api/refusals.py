@@ -10,15 +10,18 @@ import orjson
 from starlette.responses import Response
 
 from visage import errors
-from visage.api.access import need_of
+from visage.api.access import NO_KEY, need_of
 from visage.api.door import speaks_compat
 from visage.api.problems import problem, problem_of, validation_problem
+from visage.api.unpacking import too_large
+from visage.codings import CODINGS
 from visage.errors import VisageError
+from visage.images.foreign import unread
 from visage.settings import Settings
 
-_NO_KEY = "A key is needed here: send Authorization: Bearer vk_… (`visage keys add` makes one)"
 _NO_SCOPE = "This needs a key with the scope write; 'door' has read"
 _NOT_PUBLIC = "169.254.169.254 is not an address that pictures are fetched from"
+_CODING = f"Content-Encoding: 'compress' is not undone here; known are {', '.join(CODINGS)}"
 _FAULT = {
     "loc": ["body", "threshold"],
     "msg": "Input should be less than or equal to 1",
@@ -39,7 +42,11 @@ def _of(error: VisageError) -> _Written:
 
 
 _REFUSALS: dict[int, _Refusal] = {
-    401: _Refusal("Under AUTH=keys: who calls is not known", {"no key": _of(errors.Unauthorised(_NO_KEY))}),
+    400: _Refusal(
+        "The body cannot be unpacked",
+        {"packed": _of(errors.BodyBroken("The body is not what Content-Encoding says: it is no valid gzip"))},
+    ),
+    401: _Refusal("Under AUTH=keys: who calls is not known", {"no key": _of(errors.Unauthorised(NO_KEY))}),
     403: _Refusal(
         "Not allowed: the caller, or a path or an address that the request names",
         {"scope": _of(errors.Forbidden(_NO_SCOPE)), "address": _of(errors.UrlForbidden(_NOT_PUBLIC))},
@@ -54,23 +61,13 @@ _REFUSALS: dict[int, _Refusal] = {
     ),
     413: _Refusal(
         "Body, picture or number of images over the limit",
-        {
-            "body": _of(
-                errors.RequestTooLarge(
-                    "The request has more than 67108864 bytes; send fewer or smaller images at a time"
-                )
-            )
-        },
+        {"body": _of(too_large(67_108_864))},
     ),
     415: _Refusal(
         "Picture format or encoding of the body not read",
         {
-            "format": _of(
-                errors.UnsupportedFormat(
-                    "The image format is not read: JPEG XL; readable are JPEG, PNG, WebP, GIF, BMP, TIFF, JPEG 2000, "
-                    "AVIF, HEIC, ICO, PNM"
-                )
-            )
+            "format": _of(unread("JPEG XL")),
+            "coding": _of(errors.UnknownContentCoding(f"{_CODING}; or send the body as it is")),
         },
     ),
     422: _Refusal(
@@ -105,7 +102,7 @@ _REFUSALS: dict[int, _Refusal] = {
     ),
 }
 _MET_AT_THE_DOOR = (401, 403, 429)
-_OF_A_BODY = (413, 415, 422)
+_OF_A_BODY = (400, 413, 415, 422)
 
 
 def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -167,5 +164,6 @@ def _told(status: int, *, compat: bool) -> dict[str, Any]:
 
 _HEADERS = {
     "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}},
+    "Accept-Encoding": {"description": "Codings that are undone", "schema": {"type": "string"}},
     "WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}},
 }

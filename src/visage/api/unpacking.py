@@ -27,6 +27,11 @@ def unpacked(scope: Scope, receive: Receive, most: int | None) -> Receive:
     return _Unpacked(receive, Unpacker(codings, most), most).receive
 
 
+def too_large(most: int) -> RequestTooLarge:
+    """For a body of more than so many bytes, packed or not."""
+    return RequestTooLarge(f"The request has more than {most} bytes; send fewer or smaller images at a time")
+
+
 class _Unpacked:
     def __init__(self, receive: Receive, unpacker: Unpacker, most: int | None) -> None:
         self._receive = receive
@@ -54,9 +59,7 @@ class _Unpacked:
         packed = message.get("body", b"")
         self._came += len(packed)  # much may be sent that unpacks to nothing
         if self._most is not None and self._came > self._most:
-            raise RequestTooLarge(
-                f"The request has more than {self._most} bytes; send fewer or smaller images at a time"
-            )
+            raise too_large(self._most)
         self._last = not message.get("more_body", False)
         self._pieces = self._unpacker.feed(packed)
 

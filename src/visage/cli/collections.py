@@ -12,6 +12,7 @@ from visage.cli.offline import embedder
 from visage.errors import ConfigurationError
 from visage.galleries import open_galleries
 from visage.search.base import Store
+from visage.search.identity import described
 from visage.search.listing import every_collection
 from visage.search.migrating import migrate
 from visage.search.moving import move
@@ -123,7 +124,7 @@ def _migrate(given: argparse.Namespace, settings: Settings) -> int:
             found = migrate(store, given.name, given.new_name, networks.recogniser(), networks.embed, told=_embedded)
         model = store.collection(given.new_name).recogniser
     print(
-        f"{given.new_name}: {found.persons} persons with {found.faces} faces, by {model.name}@{model.sha256[:12]}; "
+        f"{given.new_name}: {found.persons} persons with {found.faces} faces, by {described(model)}; "
         f"{found.asked} of them were searched for and found"
     )
     if found.left:

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 
 from visage.errors import AlreadyThere, EmbeddingMismatch, PersonMissing
 from visage.search.base import Enrolment, Person, Recogniser, StoredFace
+from visage.search.identity import described
 
 
 def hold_recogniser(name: str, held: Recogniser, expected: Recogniser | None) -> None:
     """Raises EmbeddingMismatch: the collection holds another recogniser's vectors than those that are given."""
     if expected is not None and held != expected:
         raise EmbeddingMismatch(
-            f"{name!r} holds vectors of {held.name}@{held.sha256[:12]}, and not of "
-            f"{expected.name}@{expected.sha256[:12]}: it was made anew; look at it again"
+            f"{name!r} holds vectors of {described(held)}, and not of "
+            f"{described(expected)}: it was made anew; look at it again"
         )
 
 

@@ -3,6 +3,7 @@
 from visage.backends.base import Preprocess
 from visage.search.base import Recogniser
 from visage.zoo.catalogue import Entry
+from visage.zoo.hashes import named
 
 
 def identity(entry: Entry, sha256: str, dimension: int) -> Recogniser:
@@ -12,7 +13,7 @@ def identity(entry: Entry, sha256: str, dimension: int) -> Recogniser:
 
 def described(recogniser: Recogniser) -> str:
     """As X-Visage-Models and errors tell it: sface@fb143eea0783."""
-    return f"{recogniser.name}@{recogniser.sha256[:12]}"
+    return named(recogniser.name, recogniser.sha256)
 
 
 def fed_text(fed: Preprocess) -> str:

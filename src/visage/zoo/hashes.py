@@ -42,3 +42,8 @@ def agrees(path: Path, sha256: str, entry: Entry) -> bool:
     """Whether a file is what the entry or one of its sources says."""
     known = {expected(entry, place) for place in (None, *entry.sources)}
     return any(one.agrees(path, sha256) for one in known if one is not None)
+
+
+def named(name: str, sha256: str) -> str:
+    """A network and its weights as answers, X-Visage-Models and errors tell them: sface@fb143eea0783."""
+    return f"{name}@{sha256[:12]}"

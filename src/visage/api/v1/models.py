@@ -8,6 +8,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from visage.api.v1.fields import Strict
+from visage.zoo.hashes import named
 
 _MOST_TEXT = 2000  # characters
 _HASH = r"[0-9a-fA-F]{12,64}"
@@ -45,7 +46,7 @@ class GivenModel(Strict):
 
     def described(self) -> str:
         """As answers tell it: sface@fb143eea0783."""
-        return f"{self.name}@{self.sha256[:12].lower()}"
+        return named(self.name, self.sha256.lower())
 
     def agrees(self, sha256: str, preprocess: str | None) -> bool:
         """Whether it may be the recogniser of these weights, fed like this, as far as either is said."""
